@@ -1,0 +1,1 @@
+"""The distillation core: what is learned (`synthetic`), what is compared (`matching`) and when (`methods`)."""
