@@ -1,0 +1,31 @@
+"""Writing files so that a reader never sees half of one, and a failed write loses nothing."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside `path`, flush to the disk, then rename over it: the old content stays until the new is whole.
+
+    Raises `OSError` that names the file and says that its last good version is kept; no temporary file remains.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = ""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        if name:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        kept = "its last good version is kept" if path.exists() else "nothing was there before"
+        raise OSError(
+            error.errno, f"could not write {path} ({error.strerror}); {kept}; free some space and run again"
+        ) from error

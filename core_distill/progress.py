@@ -1,0 +1,24 @@
+"""How long work tells how far it is, without knowing who looks."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """`advance(done, note)`: how far the work is, and what to say beside it."""
+
+    def __call__(self, done: int, note: str) -> None: ...
+
+
+ShowProgress = Callable[[str, int], AbstractContextManager[Advance]]
+"""`show(what, total)` gives a context whose value is an `Advance`."""
+
+
+def silent(what: str, total: int) -> AbstractContextManager[Advance]:
+    """Progress that nobody sees."""
+
+    def ignore(done: int, note: str) -> None:
+        pass
+
+    return nullcontext(ignore)
