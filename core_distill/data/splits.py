@@ -1,0 +1,154 @@
+"""Train, validation and test: how they are cut from each other, normalised and identified."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from core_distill.data.class_sampler import ClassSampler, check_images, check_labels
+from core_distill.randomness import derive_generator
+
+TEST_FRACTION = 0.2
+"""The part of each class that becomes the test set where a source comes without one."""
+
+_DIGEST_LENGTH = 16
+_CHUNK = 1024
+
+
+class Examples(NamedTuple):
+    """Images `(n, c, ...)`, uint8 or float, with their class numbers `(n,)`, as read and not yet normalised."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """A data set ready for use.
+
+    `train` and `validation` come from the source's train set; `test` is for the one score at the end.
+    `public_normalisation` says that mean and std are constants that were not computed from this train set, as a private
+    method needs. `digest` names the content of train, validation and test together, whatever the split's seed.
+    """
+
+    name: str
+    train: ClassSampler
+    validation: ClassSampler
+    test: ClassSampler
+    class_names: tuple[str, ...]
+    public_normalisation: bool
+    digest: str
+
+    def to(self, device: torch.device | str) -> "DataSplits":
+        """The same with all three samplers on `device`."""
+        return replace(
+            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
+        )
+
+
+def make_splits(
+    train: Examples,
+    test: Examples,
+    *,
+    name: str,
+    class_names: Sequence[str],
+    mean: Sequence[float] | Tensor | None,
+    std: Sequence[float] | Tensor | None,
+    validation_fraction: float,
+    seed: int,
+) -> DataSplits:
+    """Check both sets, cut validation out of train by `seed`, normalise, and name the content.
+
+    Without `mean` and `std`, `(c,)` each, they are computed over what remains of train. Raises `ValueError` for bad
+    examples (saying in which set), a class without train images, and a train set too small to be cut.
+    """
+    if (mean is None) != (std is None):
+        raise ValueError("mean and std belong together: give both or neither")
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"validation_fraction must lie between 0 and 1, both excluded, got {validation_fraction}")
+    _check_sets(train, test, num_classes=len(class_names))
+    kept, held_out = stratified_split(train.labels, validation_fraction, derive_generator(seed))
+    if not len(held_out):
+        raise ValueError("every class has a single train image, so none is left for validation: add images")
+    statistics = (mean, std) if mean is not None and std is not None else channel_statistics(train.images[kept])
+
+    def sampler(images: Tensor, labels: Tensor) -> ClassSampler:
+        return ClassSampler(images, labels, num_classes=len(class_names), mean=statistics[0], std=statistics[1])
+
+    splits = DataSplits(
+        name=name,
+        train=sampler(train.images[kept], train.labels[kept]),
+        validation=sampler(train.images[held_out], train.labels[held_out]),
+        test=sampler(*test),
+        class_names=tuple(class_names),
+        public_normalisation=mean is not None,
+        digest=content_digest(train, test),
+    )
+    splits.train.require_all_classes(splits.class_names)
+    return splits
+
+
+def stratified_split(labels: Tensor, fraction: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Two sets of positions in `labels (n,)`, ascending int64: the rest, and about `fraction` of each class at random.
+
+    Of a class with 2 or more, both sets get at least one; a single example goes to the rest.
+    """
+    order = torch.randperm(len(labels), generator=generator)
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for number in labels.bincount().nonzero().flatten().tolist():
+        members = order[labels[order] == number]
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        held_out[members[:count]] = True
+    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+
+
+def fixed_test_split(examples: Examples) -> tuple[Examples, Examples]:
+    """Train and test set cut from one set, a fifth of each class for testing: the same images whatever a run's seed."""
+    train, test = stratified_split(examples.labels, TEST_FRACTION, derive_generator(0))
+    return (
+        Examples(examples.images[train], examples.labels[train]),
+        Examples(examples.images[test], examples.labels[test]),
+    )
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of `images (n, c, ...)`, float64 `(c,)`; uint8 counts as 0 to 1.
+
+    A constant channel gets the standard deviation 1, so that it can be normalised.
+    """
+    scale = 255 if images.dtype == torch.uint8 else 1
+    starts = range(0, len(images), _CHUNK)
+    chunks = [images[start : start + _CHUNK].movedim(1, 0).flatten(1) for start in starts]
+    count = images.numel() // images.shape[1]
+    total = torch.stack([chunk.double().sum(1) for chunk in chunks]).sum(0)
+    mean = total / count
+    squares = torch.stack([(chunk.double() - mean.unsqueeze(1)).square().sum(1) for chunk in chunks]).sum(0)
+    std = (squares / count).sqrt()
+    return mean / scale, torch.where(std > 1e-8 * mean.abs(), std / scale, 1)
+
+
+def content_digest(train: Examples, test: Examples) -> str:
+    """The first 16 hexadecimal digits of sha256 over types, shapes and bytes of both sets, in the order given."""
+    content = hashlib.sha256()
+    for tensor in (*train, *test):
+        values = tensor.detach().cpu().contiguous().numpy()
+        content.update(f"{values.dtype} {values.shape}".encode())
+        content.update(values.reshape(-1).view("uint8").data)
+    return content.hexdigest()[:_DIGEST_LENGTH]
+
+
+def _check_sets(train: Examples, test: Examples, *, num_classes: int) -> None:
+    for part, (images, labels) in (("train", train), ("test", test)):
+        try:
+            check_images(images)
+            check_labels(labels, len(images), num_classes)
+        except ValueError as error:
+            raise ValueError(f"{part} set: {error}") from error
+    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
+        raise ValueError(
+            f"train and test images must be alike, got {tuple(train.images.shape[1:])} {train.images.dtype} "
+            f"and {tuple(test.images.shape[1:])} {test.images.dtype}"
+        )
