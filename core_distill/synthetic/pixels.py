@@ -1,0 +1,28 @@
+"""The plainest parametrisation: every pixel of every image is learned."""
+
+from typing import Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+
+class Pixels(nn.Module):
+    """Learned images, one a slot: `pixels (slots, *shape)`, normalised floats."""
+
+    views = 1
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.pixels = nn.Parameter(images.detach().clone())
+
+    def forward(self, slots: Tensor, generator: Generator | None = None) -> Tensor:
+        """The images of `slots (n,)`, as `(n, *shape)`."""
+        return self.pixels[slots]
+
+    def config(self) -> dict[str, object]:
+        return {"shape": list(self.pixels.shape)}
+
+    @classmethod
+    def from_config(cls, *, shape: list[int]) -> Self:
+        """An empty one of the given shape, to load a state into."""
+        return cls(torch.empty(shape))

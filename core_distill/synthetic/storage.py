@@ -1,0 +1,183 @@
+"""The released artefact: one `.safetensors` file whose metadata say everything needed to use it. Never pickle.
+
+A file holds the tensors of `SyntheticSet.state_dict()`, learned images at the chosen precision, and one metadata entry
+`stillroom` with JSON under sorted keys, so that equal sets give equal bytes.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from core_distill.files import write_atomically
+from core_distill.synthetic.labels import GivenLabels, HardLabels, SoftLabels
+from core_distill.synthetic.pixels import Pixels
+from core_distill.synthetic.precision import decode_tensors, encode_tensors
+from core_distill.synthetic.synthetic_set import SyntheticSet
+
+SCHEMA = 1
+DECODERS: dict[str, Any] = {"pixels": Pixels}
+LABELS: dict[str, Any] = {"hard": HardLabels, "soft": SoftLabels, "given": GivenLabels}
+LARGEST_VALUE = 1e6
+_KEY = "stillroom"
+
+
+class ArtefactError(ValueError):
+    """A file or message that is not a whole, valid synthetic set; the text says what is wrong."""
+
+
+class Artefact(NamedTuple):
+    """A synthetic set with the metadata it was released with (JSON values) and the bytes of its tensors."""
+
+    synthetic: SyntheticSet
+    metadata: dict[str, Any]
+    tensor_bytes: int
+
+
+def encode_artefact(synthetic: SyntheticSet, *, metadata: Mapping[str, object], precision: str = "uint8") -> bytes:
+    """The bytes of a release; the same set and metadata give the same bytes.
+
+    Args:
+        metadata: recipe, seed, data, scores, privacy card and so on, as JSON values; the layout is added here.
+        precision: how learned images are stored, one of `PRECISIONS`. `uint8` costs what a real image costs: 256 levels
+            between the smallest and the largest value of a tensor.
+
+    Raises `ArtefactError` where a value is not finite.
+    """
+    state = {name: value.detach().cpu() for name, value in synthetic.state_dict().items()}
+    _refuse_bad_numbers(state)
+    layout = {
+        "schema": SCHEMA,
+        "precision": precision,
+        "num_classes": synthetic.num_classes,
+        "images_per_class": synthetic.images_per_class,
+        "learn_step_size": synthetic.learn_step_size,
+        "decoder": _described(synthetic.images, DECODERS),
+        "labels": _described(synthetic.labels, LABELS),
+    }
+    text = json.dumps({**metadata, "layout": layout}, sort_keys=True, allow_nan=False)
+    return safetensors.torch.save(encode_tensors(state, precision), {_KEY: text})
+
+
+def decode_artefact(data: bytes) -> Artefact:
+    """Read `encode_artefact`'s bytes, checking schema, names, shapes, dtypes, ranges and finiteness.
+
+    Raises `ArtefactError` with what is wrong; nothing is allocated from a size the bytes merely claim.
+    """
+    try:
+        stored = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = json.loads(header["__metadata__"][_KEY])
+        layout = metadata.pop("layout")
+        if layout["schema"] != SCHEMA:
+            raise ArtefactError(
+                f"schema {layout['schema']!r} is not known here, only {SCHEMA}; install a newer stillroom"
+            )
+        state = decode_tensors(stored, layout["precision"])
+        synthetic = _build(layout, state)
+    except ArtefactError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
+        raise ArtefactError(
+            f"not a synthetic set of stillroom, or a damaged one: {str(error) or repr(error)}"
+        ) from error
+    return Artefact(synthetic, metadata, sum(tensor.nbytes for tensor in stored.values()))
+
+
+def save_artefact(
+    path: str | Path, synthetic: SyntheticSet, *, metadata: Mapping[str, object], precision: str = "uint8"
+) -> int:
+    """Write a release atomically; returns the size of the file in bytes."""
+    data = encode_artefact(synthetic, metadata=metadata, precision=precision)
+    write_atomically(Path(path), data)
+    return len(data)
+
+
+def load_artefact(path: str | Path) -> Artefact:
+    """Read a released file; `ArtefactError` where it is none, `FileNotFoundError` where it is not there."""
+    try:
+        return decode_artefact(Path(path).read_bytes())
+    except ArtefactError as error:
+        raise ArtefactError(f"{path}: {error}") from error
+
+
+def released_form(synthetic: SyntheticSet, *, precision: str = "uint8") -> SyntheticSet:
+    """What a reader of the release will get: the set after a round trip through its file."""
+    return decode_artefact(encode_artefact(synthetic, metadata={}, precision=precision)).synthetic
+
+
+def _described(module: nn.Module, known: Mapping[str, Any]) -> dict[str, object]:
+    for name, kind in known.items():
+        if type(module) is kind:
+            return {"name": name, "config": module.config()}  # type: ignore[operator]
+    raise ValueError(f"a {type(module).__name__} has no place in the file format; known: {', '.join(known)}")
+
+
+def _build(layout: Mapping[str, Any], state: dict[str, Tensor]) -> SyntheticSet:
+    """An empty set on the meta device, compared with the tensors that are really there, then filled."""
+    _refuse_bad_numbers(state)
+    for name, known in (("decoder", DECODERS), ("labels", LABELS)):
+        if layout[name]["name"] not in known:
+            raise ArtefactError(f"{name} {layout[name]['name']!r} is not known here, only {', '.join(known)}")
+    with torch.device("meta"):
+        images = DECODERS[layout["decoder"]["name"]].from_config(**layout["decoder"]["config"])
+        labels = LABELS[layout["labels"]["name"]].from_config(**layout["labels"]["config"])
+    for prefix, module in (("images.", images), ("labels.", labels)):
+        _compare({prefix + key: value for key, value in module.state_dict().items()}, state)
+    synthetic = SyntheticSet(
+        images,
+        labels,
+        classes=state["class_numbers"],
+        num_classes=layout["num_classes"],
+        images_per_class=layout["images_per_class"],
+        mean=state["mean"],
+        std=state["std"],
+        step_size=state["step_size"].item(),
+        learn_step_size=layout["learn_step_size"],
+    )
+    _compare(synthetic.state_dict(), state)
+    unknown = sorted(set(state) - set(synthetic.state_dict()))
+    if unknown:
+        raise ArtefactError(f"tensors that do not belong here: {', '.join(unknown)}")
+    synthetic.load_state_dict(state, assign=True)
+    _check_meaning(synthetic)
+    return synthetic
+
+
+def _compare(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    for name, value in expected.items():
+        if name not in state:
+            raise ArtefactError(f"tensor {name} is missing")
+        found = state[name]
+        if found.shape != value.shape or found.dtype != value.dtype:
+            raise ArtefactError(
+                f"{name} is {found.dtype} {tuple(found.shape)}, but the metadata say {value.dtype} {tuple(value.shape)}"
+            )
+
+
+def _refuse_bad_numbers(state: Mapping[str, Tensor]) -> None:
+    for name, value in state.items():
+        if value.is_floating_point() and not (torch.isfinite(value).all() and (value.abs() <= LARGEST_VALUE).all()):
+            raise ArtefactError(f"{name} has values that are NaN, infinite or beyond {LARGEST_VALUE:g}")
+
+
+def _check_meaning(synthetic: SyntheticSet) -> None:
+    """What shapes cannot say: every slot has one label of a known class, and normalisation can be undone."""
+    if (synthetic.std <= 0).any() or synthetic.mean.shape != synthetic.std.shape:
+        raise ArtefactError("std must be above 0, one number a channel like mean")
+    slots = synthetic.num_slots
+    images = synthetic.images(torch.arange(slots))
+    if len(images) != slots * synthetic.views or not math.prod(images.shape):
+        raise ArtefactError(f"{len(images)} images for {slots} slots")
+    labels = synthetic.labels(torch.arange(slots))
+    if labels.is_floating_point():
+        if labels.shape != (slots, synthetic.num_classes) or (labels < 0).any():
+            raise ArtefactError(f"soft labels must be ({slots}, {synthetic.num_classes}) and not negative")
+    elif not torch.equal(labels, synthetic.classes.repeat_interleave(synthetic.images_per_class)):
+        raise ArtefactError("labels are out of range or out of order: slots go class after class")

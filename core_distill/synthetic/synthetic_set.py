@@ -1,0 +1,150 @@
+"""What is learned: images, labels and a step size; its `state_dict` is checkpoint, file and message at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils.data import TensorDataset
+
+from core_distill.types import Batch
+
+
+class Decoder(Protocol):
+    """A parametrisation of images: a module with `views` images a slot and `forward(slots, generator)`.
+
+    `forward(slots (n,), generator) -> (n * views, *shape)`, the views of one slot next to each other. `config()` holds
+    what `from_config(**config)` needs to build an empty one of the same size.
+    """
+
+    views: int
+
+    def config(self) -> dict[str, object]: ...
+
+
+class SyntheticSet(nn.Module):
+    """A class-balanced synthetic set: `images_per_class` slots for each of `classes`, class after class.
+
+    Args:
+        images: the parametrisation, an `nn.Module` with the `Decoder` interface.
+        labels: `HardLabels`, `SoftLabels` or `GivenLabels` over the same slots.
+        classes: the class numbers present, ascending; a continual or federated part may hold a few of `num_classes`.
+        num_classes: how many classes the whole task has.
+        mean, std: what the real data was normalised with, a number a channel; the artefact carries them.
+        step_size: the learning rate that goes with the set; a learned parameter when `learn_step_size`.
+
+    Raises `ValueError` where these do not fit together.
+    """
+
+    class_numbers: Tensor
+    mean: Tensor
+    std: Tensor
+    step_size: Tensor
+
+    def __init__(
+        self,
+        images: nn.Module,
+        labels: nn.Module,
+        *,
+        classes: Sequence[int] | Tensor,
+        num_classes: int,
+        images_per_class: int,
+        mean: Sequence[float] | Tensor,
+        std: Sequence[float] | Tensor,
+        step_size: float = 0.01,
+        learn_step_size: bool = False,
+    ) -> None:
+        super().__init__()
+        numbers = torch.as_tensor(classes, dtype=torch.int64)
+        if not len(numbers) or (numbers.diff() <= 0).any() or numbers[0] < 0 or numbers[-1] >= num_classes:
+            raise ValueError(f"classes must ascend within 0..{num_classes - 1}, got {numbers.tolist()}")
+        if images_per_class < 1:
+            raise ValueError(f"images_per_class must be at least 1, got {images_per_class}")
+        self.images, self.labels = images, labels
+        self.num_classes, self.images_per_class = num_classes, images_per_class
+        self.learn_step_size = learn_step_size
+        self.register_buffer("class_numbers", numbers)
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).clone())
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).clone())
+        size = torch.tensor(float(step_size))
+        if learn_step_size:
+            self.step_size = nn.Parameter(size)
+        else:
+            self.register_buffer("step_size", size)
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    @property
+    def classes(self) -> Tensor:
+        """The class numbers present, ascending, int64 `(k,)`."""
+        return self.class_numbers
+
+    @property
+    def views(self) -> int:
+        """How many images the parametrisation makes of one slot."""
+        views = self.images.views
+        assert isinstance(views, int)
+        return views
+
+    @property
+    def num_slots(self) -> int:
+        return len(self.class_numbers) * self.images_per_class
+
+    def __len__(self) -> int:
+        """How many images a network sees: slots times views."""
+        return self.num_slots * self.views
+
+    def _decode(self, slots: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        images: Tensor = self.images(slots, generator)
+        labels: Tensor = self.labels(slots)
+        return images, labels.repeat_interleave(self.views, 0) if self.views > 1 else labels
+
+    def batch(self, size: int | None = None, generator: Generator | None = None) -> Batch:
+        """All images and labels, flat; or those of `size` slots drawn without replacement."""
+        slots = torch.arange(self.num_slots, device=self.device)
+        if size is not None and size < self.num_slots:
+            slots = torch.randperm(self.num_slots, generator=generator, device=self.device)[:size]
+        return Batch(*self._decode(slots, generator))
+
+    def by_class(self, generator: Generator | None = None) -> Batch:
+        """All images and labels grouped by class, `(k, images_per_class * views, *shape)`."""
+        images, labels = self._decode(torch.arange(self.num_slots, device=self.device), generator)
+        rows = (len(self.class_numbers), -1)
+        return Batch(images.unflatten(0, rows), labels.unflatten(0, rows))
+
+    @torch.no_grad()
+    def as_dataset(self, *, normalised: bool = False) -> "SyntheticDataset":
+        """A map-style dataset of (image, label), detached from the set.
+
+        Images are in the data's own space, where real pixels lie in 0 to 1 (learned ones may leave it a little);
+        `normalised=True` gives what our evaluation trains on. Labels are class numbers, or probabilities where the set
+        has soft ones.
+        """
+        images, labels = self.batch()[:2]
+        if not normalised:
+            channels = (-1, *[1] * (images.dim() - 2))
+            images = images * self.std.view(channels) + self.mean.view(channels)
+        return SyntheticDataset(images.detach().clone(), labels.detach().clone())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SyntheticSet":
+        """Read a released artefact; see `core_distill.synthetic.storage.load_artefact` for its metadata as well."""
+        from core_distill.synthetic.storage import load_artefact
+
+        return load_artefact(path).synthetic
+
+
+class SyntheticDataset(TensorDataset):
+    """(image, label) pairs as a `torch.utils.data.Dataset`; `targets` are class numbers, as Avalanche expects."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__(images, labels)
+        self.images, self.labels = images, labels
+        self.targets: list[int] = (labels.argmax(-1) if labels.is_floating_point() else labels).tolist()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor | int]:  # type: ignore[override]
+        label = self.labels[index]
+        return self.images[index], label if self.labels.is_floating_point() else int(label)
