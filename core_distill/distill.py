@@ -1,0 +1,100 @@
+"""The outer loop: take a method's losses one at a time, update the synthetic set, resume where a run was killed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from core_distill.checkpoint import Checkpoint
+from core_distill.randomness import derive_generator
+from core_distill.types import Method, Stateful
+
+if TYPE_CHECKING:
+    from core_distill.synthetic import SyntheticSet
+
+
+class Progress(NamedTuple):
+    """What an observer sees after each update; `loss` is a detached scalar tensor, still on its device."""
+
+    step: int
+    steps: int
+    loss: Tensor
+    synthetic: "SyntheticSet"
+
+
+Observer = Callable[[Progress], None]
+
+
+class DivergedError(ValueError):
+    """The loss or what is learned is no longer finite; nothing was written after that."""
+
+
+def distill(
+    method: Method,
+    synthetic: "SyntheticSet",
+    optimizer: torch.optim.Optimizer,
+    *,
+    steps: int,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    state: Mapping[str, Stateful] | None = None,
+    observers: Sequence[Observer] = (),
+) -> "SyntheticSet":
+    """Run episodes until `steps` losses were yielded, updating `synthetic` in place after each one.
+
+    Args:
+        optimizer: over the parameters of `synthetic`.
+        seed: episode `e` gets its own generator, derived from `(seed, e)`.
+        checkpoint: where to resume from and save to, at episode boundaries: a killed run ends with the same bits.
+        state: whatever else outlives an episode (pool, second player, ledger), saved with the checkpoint.
+
+    Raises `ValueError` for fewer than one step, a method that yields nothing, or a learned tensor that the method cannot
+    move; `DivergedError` when numbers stop being finite.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    parts: dict[str, Stateful] = {"synthetic": synthetic, "optimizer": optimizer, **(state or {})}
+    step, episode = checkpoint.resume(parts) if checkpoint else (0, 0)
+    learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    while step < steps:
+        before = step
+        for loss in method.episode(synthetic, derive_generator(seed, "episode", episode, device=synthetic.device)):
+            _update(synthetic, optimizer, learned, loss, first=step == 0)
+            step += 1
+            for observe in observers:
+                observe(Progress(step, steps, loss.detach(), synthetic))
+            if step == steps:
+                break
+        if step == before:
+            raise ValueError(f"{type(method).__name__} yielded no loss in episode {episode}; check its step counts")
+        episode += 1
+        if checkpoint and (step == steps or checkpoint.is_due()):
+            _refuse_divergence(synthetic, step, checkpoint)
+            checkpoint.save(step, episode, parts)
+    _refuse_divergence(synthetic, step, checkpoint)
+    return synthetic
+
+
+def _update(
+    synthetic: "SyntheticSet", optimizer: torch.optim.Optimizer, learned: list[Tensor], loss: Tensor, *, first: bool
+) -> None:
+    optimizer.zero_grad()
+    if not loss.requires_grad:
+        raise ValueError("the loss does not depend on anything that is learned")
+    loss.backward(inputs=learned)
+    if first:
+        still = [name for name, parameter in synthetic.named_parameters() if parameter.grad is None]
+        if still:
+            raise ValueError(
+                f"this method gives no gradient to {', '.join(still)}: it would never move; "
+                "use hard or given labels and a fixed step size, or a method that learns them"
+            )
+    optimizer.step()
+
+
+def _refuse_divergence(synthetic: "SyntheticSet", step: int, checkpoint: Checkpoint | None) -> None:
+    broken = [name for name, value in synthetic.named_parameters() if not torch.isfinite(value).all()]
+    if broken:
+        kept = f"; the last good checkpoint is {checkpoint.path}" if checkpoint and checkpoint.path.exists() else ""
+        raise DivergedError(f"{', '.join(broken)} is not finite after step {step}: lower the learning rate{kept}")

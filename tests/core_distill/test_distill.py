@@ -1,0 +1,154 @@
+"""The outer loop: what a method sees after a yield, resuming with the same bits, and what is refused."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from core_distill.checkpoint import Checkpoint
+from core_distill.distill import DivergedError, distill
+from core_distill.recipes import condense, prepare
+from core_distill.synthetic import HardLabels, Pixels, SyntheticSet
+
+
+def a_set(value=1.0):
+    return SyntheticSet(
+        Pixels(torch.full((2, 1, 2, 2), value)),
+        HardLabels(torch.tensor([0, 1]), 2),
+        classes=[0, 1],
+        num_classes=2,
+        images_per_class=1,
+        mean=[0.0],
+        std=[1.0],
+    )
+
+
+@dataclasses.dataclass
+class Shrink:
+    """Half the sum of squares; remembers what it saw after each update."""
+
+    losses_an_episode: int = 3
+
+    def __post_init__(self):
+        self.seen = []
+
+    def episode(self, synthetic, generator):
+        for _ in range(self.losses_an_episode):
+            yield synthetic.images.pixels.square().sum() / 2
+            self.seen.append(synthetic.images.pixels[0, 0, 0, 0].item())
+
+
+def sgd(synthetic, lr=0.5):
+    return torch.optim.SGD(synthetic.parameters(), lr=lr)
+
+
+def test_a_method_sees_the_updated_set_after_each_yield():
+    synthetic, method = a_set(), Shrink()
+    distill(method, synthetic, sgd(synthetic), steps=3, seed=0)
+    assert method.seen == [0.5, 0.25]
+    assert synthetic.images.pixels[0, 0, 0, 0].item() == 0.125
+
+
+def test_steps_count_losses_not_episodes_and_observers_see_each():
+    synthetic, seen = a_set(), []
+    distill(Shrink(2), synthetic, sgd(synthetic), steps=5, seed=0, observers=[lambda p: seen.append((p.step, p.steps))])
+    assert seen == [(n, 5) for n in range(1, 6)]
+
+
+def test_a_method_without_losses_is_refused_instead_of_running_for_ever():
+    synthetic = a_set()
+    with pytest.raises(ValueError, match="yielded no loss"):
+        distill(Shrink(0), synthetic, sgd(synthetic), steps=1, seed=0)
+
+
+def test_steps_below_one_are_refused():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        distill(Shrink(), a_set(), sgd(a_set()), steps=0, seed=0)
+
+
+def test_divergence_ends_in_an_error_and_keeps_the_last_good_checkpoint(tmp_path):
+    class Blow:
+        def episode(self, synthetic, generator):
+            yield synthetic.images.pixels.square().sum() * 1e30
+
+    synthetic = a_set()
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", identity={}, every_seconds=0)
+    with pytest.raises(DivergedError, match=r"images\.pixels is not finite after step \d+: lower the learning rate"):
+        distill(Blow(), synthetic, sgd(synthetic), steps=9, seed=0, checkpoint=checkpoint)
+    fresh = a_set()
+    checkpoint.resume({"synthetic": fresh, "optimizer": sgd(fresh)})
+    assert torch.isfinite(fresh.images.pixels).all()
+
+
+def test_what_no_gradient_reaches_is_named(sampler, tiny_recipe):
+    if tiny_recipe.name != "dm":
+        pytest.skip("only distribution matching ignores labels")
+    with pytest.raises(ValueError, match=r"no gradient to labels\.logits"):
+        condense(sampler, tiny_recipe.with_values({"labels": "soft"}), seed=0)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", range(1, 9))
+def test_killed_at_any_step_and_resumed_gives_the_same_bits(stop, sampler, tiny_recipe, tmp_path):
+    recipe = tiny_recipe.with_values({"steps": 8})
+    expected = condense(sampler, recipe, seed=3).state_dict()
+
+    def kill(progress):
+        if progress.step == stop:
+            raise Killed
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Killed):
+        condense(sampler, recipe, seed=3, checkpoint=Checkpoint(path, identity={}, every_seconds=0), observers=[kill])
+    resumed = condense(sampler, recipe, seed=3, checkpoint=Checkpoint(path, identity={}, every_seconds=0))
+    for name, value in resumed.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_same_seed_same_bits_other_seed_other_bits(sampler, tiny_recipe):
+    first, again, other = (condense(sampler, tiny_recipe, seed=seed).images.pixels for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_global_generator_is_neither_read_nor_moved(sampler, tiny_recipe):
+    before = torch.get_rng_state()
+    first = condense(sampler, tiny_recipe, seed=0).images.pixels.clone()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert torch.equal(condense(sampler, tiny_recipe, seed=0).images.pixels, first)
+
+
+def test_state_that_outlives_an_episode_is_saved_and_restored(tmp_path):
+    class Counter:
+        count = 0
+
+        def state_dict(self):
+            return {"count": self.count, "nested": {"t": torch.tensor([self.count]), 3: (1, [2.5, None, True, "x"])}}
+
+        def load_state_dict(self, state):
+            assert state["nested"][3] == (1, [2.5, None, True, "x"])
+            assert state["nested"]["t"].item() == state["count"]
+            self.count = state["count"]
+
+    counter, synthetic = Counter(), a_set()
+    counter.count = 7
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", identity={"a": 1})
+    distill(Shrink(1), synthetic, sgd(synthetic), steps=2, seed=0, checkpoint=checkpoint, state={"counter": counter})
+    other, again = Counter(), a_set()
+    distill(Shrink(1), again, sgd(again), steps=2, seed=0, checkpoint=checkpoint, state={"counter": other})
+    assert other.count == 7
+    assert torch.equal(again.images.pixels, synthetic.images.pixels)
+
+
+def test_optimizer_momentum_survives(sampler, tiny_recipe, tmp_path):
+    plan = prepare(sampler, tiny_recipe, seed=0)
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", identity={})
+    distill(plan.method, plan.synthetic, plan.optimizer, steps=2, seed=0, checkpoint=checkpoint)
+    fresh = prepare(sampler, tiny_recipe, seed=0)
+    checkpoint.resume({"synthetic": fresh.synthetic, "optimizer": fresh.optimizer})
+    (old,), (new,) = plan.optimizer.state.values(), fresh.optimizer.state.values()
+    assert torch.equal(old["momentum_buffer"], new["momentum_buffer"])
