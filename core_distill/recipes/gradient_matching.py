@@ -1,0 +1,52 @@
+"""DC's and DSA's values."""
+
+import functools
+
+from core_distill.augment import no_augment
+from core_distill.methods import GradientMatching
+from core_distill.recipes.recipe import Recipe
+from core_distill.recipes.schedules import Schedule, siamese_operations
+from core_distill.synthetic.initialise import noise, real_images
+
+_NETWORKS = 1_000
+_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+"""Outer and inner steps by images per class, from the released code; other budgets take the next smaller entry."""
+
+
+def dc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
+    """DC (arXiv 2006.05929): noise initialisation, no augmentation. `data` changes nothing."""
+    return _scheduled(_paper(images_per_class), schedule)
+
+
+def dsa(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
+    """DSA (arXiv 2102.08259): DC with siamese augmentation, started at real images.
+
+    `data` is the data set's name: mirrored digits are not digits, so MNIST, SVHN and digits go without flips.
+    """
+    recipe = _paper(images_per_class).renamed(
+        "dsa", paper="Dataset Condensation with Differentiable Siamese Augmentation, arXiv 2102.08259"
+    )
+    operations = ",".join(siamese_operations(data))
+    return _scheduled(recipe.with_values({"augment": operations, "initialise": real_images}), schedule)
+
+
+def _paper(images_per_class: int) -> Recipe:
+    outer, inner = _LOOPS[max((known for known in _LOOPS if known <= images_per_class), default=1)]
+    return Recipe(
+        name="dc",
+        paper="Dataset Condensation with Gradient Matching, arXiv 2006.05929",
+        source="released code: 1,000 networks, batch 256, SGD 0.1 momentum 0.5, outer and inner steps by budget",
+        method=functools.partial(GradientMatching, batch_size=256, outer_steps=outer, inner_steps=inner),
+        images_per_class=images_per_class,
+        steps=_NETWORKS * outer,
+        augment=no_augment,
+        initialise=noise,
+        image_learning_rate=0.1,
+    )
+
+
+def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:
+    if schedule == "paper":
+        return recipe
+    changed = recipe.with_values({"steps": 300, "batch_size": 64, "inner_steps": 5, "image_learning_rate": 1.0})
+    return changed.because("CPU schedule of this library: 300 steps, batch 64, 5 inner epochs, SGD 1.0")

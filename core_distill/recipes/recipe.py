@@ -1,0 +1,162 @@
+"""A recipe: everything a distillation needs except the data and the seed, with where each value came from."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from core_distill.augment import Dsa, no_augment
+from core_distill.networks import NETWORKS, NORMS, Architecture, ConvNet
+from core_distill.synthetic import HardLabels, Pixels, SoftLabels
+from core_distill.synthetic.initialise import INITIALISERS, Initialise, real_images
+from core_distill.types import Method
+
+LABEL_MODES: dict[str, Callable[[Tensor, int], nn.Module]] = {"hard": HardLabels, "soft": SoftLabels.starting_at}
+PARAMETRISATIONS: dict[str, Callable[[Tensor], nn.Module]] = {"pixels": Pixels}
+
+_CHOICES: dict[str, Mapping[str, Any]] = {
+    "images": PARAMETRISATIONS,
+    "initialise": INITIALISERS,
+    "labels": LABEL_MODES,
+    "network": NETWORKS,
+    "norm": NORMS,
+}
+"""Fields whose values are functions or classes, with the names by which they are chosen and written down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One way to distil, complete: what is learned, what is matched, for how long.
+
+    Args:
+        paper: title and arXiv number.
+        source: where the values came from, and what departs from the paper.
+        steps: losses in all (an episode may yield several).
+        method: a method class or a partial of one that fixes values; it is called with `real`, `new_network`, `augment`.
+        network: the architecture that is matched on.
+        image_learning_rate, label_learning_rate, step_learning_rate, momentum: of SGD on what is learned.
+    """
+
+    name: str
+    paper: str
+    source: str
+    method: Callable[..., Method]
+    images_per_class: int
+    steps: int
+    network: Architecture = ConvNet
+    augment: Dsa = no_augment
+    images: Callable[[Tensor], nn.Module] = Pixels
+    labels: Callable[[Tensor, int], nn.Module] = HardLabels
+    initialise: Initialise = real_images
+    image_learning_rate: float = 1.0
+    label_learning_rate: float = 0.1
+    step_learning_rate: float = 1e-5
+    momentum: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("images_per_class", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def values(self) -> dict[str, Any]:
+        """Every value that `with_values` may change, by name: the recipe's own, its method's and its network's."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for outside in ("name", "paper", "source", "method", "network"):
+            del own[outside]
+        own["augment"] = ",".join(self.augment.operations)
+        own["network"] = _bare(self.network)
+        named = {**own, **_keywords(self.method), **_keywords(self.network)}
+        return {name: _written(name, value) for name, value in sorted(named.items())}
+
+    def with_values(self, changes: Mapping[str, object]) -> Self:
+        """This recipe with some values changed; text is read as the type the value has, `"60"` as a number.
+
+        Raises `ValueError` for a name that does not exist (listing those that do) or a value of another type.
+        """
+        known = self.values()
+        unknown = sorted(set(changes) - set(known))
+        if unknown:
+            raise ValueError(f"recipe {self.name} has no value {', '.join(unknown)}; it has {', '.join(known)}")
+        read = {name: _read(name, value, known[name]) for name, value in changes.items()}
+        own: dict[str, Any] = {}
+        network = read.pop("network", self.network)
+        for name, value in read.items():
+            if name == "augment":
+                own["augment"] = Dsa(operations=tuple(part for part in value.split(",") if part))
+            elif name in _keywords(self.method):
+                own["method"] = _fixed(own.get("method", self.method), name, value)
+            elif name in _keywords(network):
+                network = _fixed(network, name, value)
+            else:
+                own[name] = value
+        return dataclasses.replace(self, network=network, **own)
+
+    def because(self, source: str) -> Self:
+        """This recipe with another account of where its values came from."""
+        return dataclasses.replace(self, source=source)
+
+    def renamed(self, name: str, *, paper: str) -> Self:
+        """This recipe under another name, for another paper."""
+        return dataclasses.replace(self, name=name, paper=paper)
+
+    def describe(self) -> dict[str, object]:
+        """What the artefact and the checkpoint say of this recipe: JSON values only."""
+        method = _bare(self.method)
+        return {
+            "name": self.name,
+            "paper": self.paper,
+            "source": self.source,
+            "method": method.__name__,
+            "values": self.values(),
+        }
+
+
+def _bare(target: Any) -> Any:
+    return target.func if isinstance(target, functools.partial) else target
+
+
+def _fixed(target: Any, name: str, value: object) -> Any:
+    keywords = target.keywords if isinstance(target, functools.partial) else {}
+    return functools.partial(_bare(target), **{**keywords, name: value})
+
+
+def _keywords(target: Any) -> dict[str, Any]:
+    """The plain keyword values of a method or network, defaults overlaid with what a partial fixes."""
+    fixed = target.keywords if isinstance(target, functools.partial) else {}
+    parameters = inspect.signature(_bare(target)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    values = {**defaults, **fixed}
+    return {name: value for name, value in values.items() if isinstance(value, int | float | str) or name in _CHOICES}
+
+
+def _written(name: str, value: Any) -> Any:
+    if name in _CHOICES:
+        return next(
+            (word for word, choice in _CHOICES[name].items() if choice == value), getattr(value, "__name__", str(value))
+        )
+    return value
+
+
+def _read(name: str, value: object, current: object) -> Any:
+    if name in _CHOICES:
+        choices = _CHOICES[name]
+        if isinstance(value, str) and value in choices:
+            return choices[value]
+        if value in choices.values():
+            return value
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    try:
+        if isinstance(current, bool):
+            return {"true": True, "false": False}[str(value).lower()]
+        if isinstance(current, int):
+            if float(str(value)) != int(float(str(value))):
+                raise ValueError
+            return int(float(str(value)))
+        return type(current)(value)  # type: ignore[call-arg]
+    except (ValueError, KeyError, OverflowError) as error:
+        kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}[type(current).__name__]
+        raise ValueError(f"{name} must be {kind} like {current!r}, got {value!r}") from error
