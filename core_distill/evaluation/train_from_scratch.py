@@ -1,0 +1,113 @@
+"""The standard protocol: fresh networks trained on the small set alone, then tested on real images they never saw."""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from core_distill.augment import Dsa, all_operations
+from core_distill.data import ClassSampler
+from core_distill.evaluation.scores import Score
+from core_distill.networks import Architecture, ConvNet, network_factory
+from core_distill.randomness import derive_generator
+from core_distill.training import fit
+from core_distill.types import Augment, Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a set is evaluated (the released code of DC, DSA and DM): SGD, learning rate divided by ten at half time.
+
+    Accuracy is that of the last epoch; nothing is chosen on what it is measured on. The reference trains 1,000 epochs with
+    augmentation and 300 without.
+    """
+
+    network: Architecture = ConvNet
+    num_networks: int = 3
+    epochs: int = 300
+    augment: Dsa = all_operations
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        if self.num_networks < 1 or self.epochs < 1:
+            raise ValueError(f"networks and epochs must be at least 1, got {self.num_networks} and {self.epochs}")
+
+    def describe(self) -> dict[str, object]:
+        """JSON values that say how a score came about."""
+        partial = self.network if isinstance(self.network, functools.partial) else functools.partial(self.network)
+        return {
+            "network": partial.func.__name__,
+            "network_options": {key: str(value) for key, value in partial.keywords.items()},
+            "num_networks": self.num_networks,
+            "epochs": self.epochs,
+            "augment": list(self.augment.operations),
+            "learning_rate": self.learning_rate,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+            "batch_size": self.batch_size,
+            "accuracy_of": "last epoch",
+        }
+
+
+Watch = Callable[[int], None]
+"""Called with the number of networks that are done."""
+
+
+def train_from_scratch(network: nn.Module, train: Batch, protocol: Protocol, *, generator: torch.Generator) -> None:
+    """Train a fresh `network` in place on a flat batch, by the protocol."""
+    augment: Augment | None = protocol.augment.per_image if protocol.augment.operations else None
+    first = protocol.epochs // 2 + 1
+    for epochs, factor in ((first, 1.0), (protocol.epochs - first, 0.1)):
+        fit(
+            network,
+            train,
+            epochs=epochs,
+            learning_rate=protocol.learning_rate * factor,
+            momentum=protocol.momentum,
+            weight_decay=protocol.weight_decay,
+            batch_size=protocol.batch_size,
+            augment=augment,
+            generator=generator,
+        )
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, test: ClassSampler) -> float:
+    """The fraction of `test` that `network` names rightly, in evaluation mode; its mode is put back."""
+    was_training = network.training
+    network.eval()
+    right = sum((network(chunk.images).argmax(-1) == chunk.labels).sum() for chunk in test.all_chunks(256))
+    network.train(was_training)
+    return int(right) / len(test)
+
+
+def trained_networks(
+    train: Batch, protocol: Protocol, *, image_shape: tuple[int, ...], num_classes: int, seed: int
+) -> Iterator[nn.Module]:
+    """Fresh networks trained on `train`, one after another, each from its own part of `seed`."""
+    new_network = network_factory(protocol.network, image_shape, num_classes)
+    for number in range(protocol.num_networks):
+        generator = derive_generator(seed, "evaluate", number, device=train.images.device)
+        network = new_network(generator)
+        train_from_scratch(network, train, protocol, generator=generator)
+        yield network
+
+
+def evaluate(train: Batch, test: ClassSampler, protocol: Protocol, *, seed: int, watch: Watch | None = None) -> Score:
+    """Accuracy on `test` of `protocol.num_networks` fresh networks trained on the flat batch `train` (normalised).
+
+    Neither batch nor global randomness is touched. Training runs on the batch's device.
+    """
+    test = test.to(train.images.device)
+    accuracies = []
+    networks = trained_networks(train, protocol, image_shape=test.image_shape, num_classes=test.num_classes, seed=seed)
+    for network in networks:
+        accuracies.append(accuracy(network, test))
+        if watch is not None:
+            watch(len(accuracies))
+    return Score(tuple(accuracies))
