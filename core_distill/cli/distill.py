@@ -1,0 +1,102 @@
+"""`stillroom distill`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core_distill.cli.console import console, print_table, progress
+from core_distill.cli.options import (
+    Data,
+    DataDir,
+    Device,
+    Ipc,
+    Out,
+    RecipeName,
+    ScheduleName,
+    Seed,
+    Set,
+    pick_device,
+    pick_schedule,
+    read_settings,
+)
+
+
+def distill(
+    data: Data,
+    recipe: RecipeName = "dm",
+    ipc: Ipc = 10,
+    seed: Seed = 0,
+    out: Out = None,
+    set_: Set = [],  # noqa: B006
+    schedule: ScheduleName = "auto",
+    labels: Annotated[str, typer.Option(help="hard, or soft: learned with the images")] = "hard",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="How images are stored: uint8, float16 or float32")] = "uint8",
+    networks: Annotated[int, typer.Option(min=0, help="Fresh networks a score is the mean of; 0 skips evaluation")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
+    baselines: Annotated[bool, typer.Option(help="Also score real images at equal bytes")] = True,
+) -> None:
+    """Distil a data set into a few synthetic images per class.
+
+    Writes synthetic.safetensors, images.png and results.json to the output folder. The same command goes on where it was
+    stopped.
+
+    Examples:
+
+        stillroom distill digits
+
+        stillroom distill fashion-mnist --recipe dm --ipc 10
+
+        stillroom distill my-images/ --recipe dsa --ipc 1 --set steps=200 --set width=64
+    """
+    from core_distill.data import load_data
+    from core_distill.evaluation import BASELINES, Protocol
+    from core_distill.experiment import Experiment, run_experiment
+    from core_distill.recipes import find_recipe
+
+    device = pick_device(device)
+    chosen = pick_schedule(schedule, device)
+    splits = load_data(data, data_dir=data_dir)
+    full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
+    full = full.with_values({"labels": labels, **read_settings(set_)})
+    experiment = Experiment(
+        data=splits,
+        recipe=full,
+        seed=seed,
+        device=device,
+        protocol=Protocol(network=full.network, num_networks=networks, epochs=epochs) if networks else None,
+        baselines=BASELINES if baselines else (),
+        precision=precision,
+    )
+    out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
+    screen = console()
+    screen.print(f"{splits.name}: {len(splits.train)} training images, {len(splits.class_names)} classes", markup=False)
+    screen.print(f"{recipe}, {chosen} schedule ({full.source}); on {device}", markup=False)
+    results = run_experiment(experiment, out, show=progress)
+    _report(results, out)
+
+
+def _report(results: dict[str, Any], out: Path) -> None:
+    from core_distill.evaluation import Score
+
+    rows = [
+        (
+            name,
+            str(Score(tuple(entry["accuracy"]["accuracies"]))),
+            str(entry["images_per_class"]),
+            f"{entry['bytes']:,}",
+            f"{entry['seconds']:.0f} s",
+        )
+        for name, entry in results["scores"].items()
+    ]
+    if rows:
+        print_table(
+            "Test accuracy (fresh networks, last epoch)",
+            ("set", "accuracy", "images/class", "bytes", "evaluation"),
+            rows,
+        )
+    screen = console()
+    screen.print(f"distillation took {results['distillation_seconds']:.0f} s", markup=False)
+    screen.print(f"written: {out}/synthetic.safetensors, images.png, results.json", markup=False)

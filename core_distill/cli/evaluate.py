@@ -1,0 +1,68 @@
+"""`stillroom evaluate`."""
+
+import functools
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core_distill.cli.console import print_table, progress
+from core_distill.cli.options import DataDir, Device, Seed, pick_device
+
+
+def evaluate(
+    artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors file")],
+    data: Annotated[str, typer.Argument(help="The data to test on  [default: what the artefact was made from]")] = "",
+    network: Annotated[
+        list[str], typer.Option(help="convnet, lenet, mlp, resnet18, or all: how the set transfers; may be repeated")
+    ] = ["convnet"],  # noqa: B006
+    networks: Annotated[int, typer.Option(min=1, help="Fresh networks a score is the mean of")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
+    augment: Annotated[bool, typer.Option(help="Train with DSA's augmentation")] = True,
+    on: Annotated[str, typer.Option(help="test, or validation: for choices")] = "test",
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+) -> None:
+    """Train fresh networks on a synthetic set and test them on real images.
+
+    Examples:
+
+        stillroom evaluate runs/digits-dm-ipc10-seed0/synthetic.safetensors
+
+        stillroom evaluate synthetic.safetensors --network all --on validation
+    """
+    from core_distill.augment import Dsa, no_augment
+    from core_distill.data import load_data
+    from core_distill.evaluation import Protocol
+    from core_distill.evaluation import evaluate as score_of
+    from core_distill.networks import NETWORKS
+    from core_distill.recipes.schedules import siamese_operations
+    from core_distill.synthetic.storage import load_artefact
+
+    chosen = sorted(NETWORKS) if "all" in network else network
+    unknown = [name for name in chosen if name not in NETWORKS]
+    if unknown or on not in ("test", "validation"):
+        raise ValueError(
+            f"--network must be all or one of {', '.join(sorted(NETWORKS))}, and --on test or validation; "
+            f"got {', '.join(network)} and {on}"
+        )
+    released = load_artefact(artefact)
+    made_from = released.metadata["data"]
+    splits = load_data(data or made_from["name"], data_dir=data_dir)
+    if not data and splits.digest != made_from["digest"]:
+        raise ValueError(f"{splits.name} here is not what the artefact was made from; name the data to test on")
+    train = released.synthetic.to(pick_device(device)).batch()
+    real = splits.test if on == "test" else splits.validation
+    rows = []
+    for name in chosen:
+        protocol = Protocol(
+            network=NETWORKS[name],
+            num_networks=networks,
+            epochs=epochs,
+            augment=Dsa(operations=siamese_operations(splits.name)) if augment else no_augment,
+        )
+        with progress(f"evaluate {name}", networks) as advance:
+            score = score_of(train, real, protocol, seed=seed, watch=functools.partial(advance, note="networks"))
+        rows.append((name, str(score), ", ".join(f"{100 * value:.1f}" for value in score.accuracies)))
+    print_table(f"Accuracy on {splits.name} {on} ({len(real)} images)", ("network", "accuracy", "each"), rows)

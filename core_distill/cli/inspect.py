@@ -1,0 +1,58 @@
+"""`stillroom inspect`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core_distill.cli.console import console, print_table
+
+
+def inspect(
+    artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors file")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metadata as JSON")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Also write the images as a PNG", show_default=False)] = None,
+) -> None:
+    """Show everything a synthetic set says of itself: images, recipe, origin, scores, privacy.
+
+    Examples:
+
+        stillroom inspect runs/digits-dm-ipc10-seed0/synthetic.safetensors
+
+        stillroom inspect synthetic.safetensors --json
+    """
+    from core_distill.files import write_atomically
+    from core_distill.synthetic.picture import picture as draw
+    from core_distill.synthetic.storage import load_artefact
+
+    released = load_artefact(artefact)
+    synthetic = released.synthetic
+    if picture is not None:
+        write_atomically(picture, draw(synthetic))
+    if as_json:
+        typer.echo(json.dumps(released.metadata, indent=2, sort_keys=True))
+        return
+    images = synthetic.as_dataset().images
+    rows = [
+        (
+            "images",
+            f"{len(images)} of {' x '.join(map(str, images.shape[1:]))}, {synthetic.images_per_class} slots a class",
+        ),
+        ("values", f"{images.min():.3f} to {images.max():.3f} (real images: 0 to 1)"),
+        ("classes", f"{synthetic.classes.tolist()} of {synthetic.num_classes}"),
+        ("learned", ", ".join(f"{name} {tuple(p.shape)}" for name, p in synthetic.named_parameters())),
+        ("step size", f"{synthetic.step_size.item():g}" + (" (learned)" if synthetic.learn_step_size else "")),
+        ("tensors", f"{released.tensor_bytes:,} bytes"),
+        *_flat(released.metadata),
+    ]
+    print_table(str(artefact), ("what", "value"), rows)
+    if picture is not None:
+        console().print(f"written: {picture}", markup=False)
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested metadata as dotted rows."""
+    if isinstance(value, dict) and value:
+        return [row for key in sorted(value) for row in _flat(value[key], f"{prefix}.{key}" if prefix else key)]
+    return [(prefix, value if isinstance(value, str) else json.dumps(value))]

@@ -1,0 +1,103 @@
+"""The command `stillroom`: the core's commands, the adapters' by entry point, and errors a person can act on."""
+
+import importlib.metadata
+import sys
+from typing import Annotated
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from core_distill.cli.demo import demo
+from core_distill.cli.distill import distill
+from core_distill.cli.evaluate import evaluate
+from core_distill.cli.inspect import inspect
+
+_EXTRAS = {
+    "avalanche": "continual",
+    "datasets": "federated",
+    "dp_accounting": "privacy",
+    "flwr": "federated",
+    "flwr_datasets": "federated",
+    "ray": "federated",
+}
+"""Third-party modules an extra installs, and the extra."""
+
+
+class _Commands(TyperGroup):
+    """The core's commands and those that other packages register under `stillroom.commands`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(_adapters())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        adapters = _adapters()
+        if cmd_name not in adapters:
+            return super().get_command(ctx, cmd_name)
+        single = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+        single.command(name=cmd_name)(adapters[cmd_name].load())
+        command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
+
+
+def _adapters() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group="stillroom.commands")}
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Distil a data set once; use the small synthetic set for continual learning, federated learning and privacy.",
+    epilog="Example: `stillroom distill digits --recipe dm --ipc 10`. Any command takes --debug.",
+)
+app.command()(demo)
+app.command()(distill)
+app.command()(evaluate)
+app.command()(inspect)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stillroom {importlib.metadata.version('stillroom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit")
+    ] = False,
+) -> None:
+    """Options of every command; `--debug` is read in `main`, wherever it stands."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 something went wrong, 2 the input was wrong."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(arguments, prog_name="stillroom", standalone_mode=True)
+    except Exception as error:
+        if debug:
+            raise
+        code, text = _explained(error)
+        typer.echo(f"error: {text}", err=True)
+        sys.exit(code)
+
+
+def _explained(error: Exception) -> tuple[int, str]:
+    """The exit code and the one line a person can act on."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRAS:
+        module = (error.name or "").split(".")[0]
+        return 2, f'{module} is not installed; run: pip install "stillroom[{_EXTRAS[module]}]"'
+    if isinstance(error, ValueError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return 2, str(error)
+    if isinstance(error, OSError):
+        return 1, str(error)
+    return 1, f"{type(error).__name__}: {error} (a mistake of ours; run again with --debug and report what it shows)"

@@ -1,0 +1,112 @@
+"""The design's rules about who may import whom, where randomness comes from, and how long a file may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("continual", "core_distill", "federated", "privacy")
+ADAPTERS = {
+    "continual": {"avalanche"},
+    "federated": {"datasets", "flwr", "flwr_datasets", "ray"},
+    "privacy": {"dp_accounting", "opacus"},
+}
+BORROWS_GLOBAL_GENERATORS = ("continual/randomness.py",)
+"""Avalanche knows no other randomness: here it is lent seeded global generators, and they are given back."""
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def is_for_types_only(node, parents):
+    while node in parents:
+        node = parents[node]
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return True
+    return False
+
+
+def imports(path):
+    """The modules a file imports at run time, however deep inside functions."""
+    tree = ast.parse(path.read_text())
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and not is_for_types_only(node, parents):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            found.update(names)
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: a relative import"
+    return found
+
+
+def under(modules, *prefixes):
+    return sorted(m for m in modules if any(m == p or m.startswith(p + ".") for p in prefixes))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_adapters_import_the_core_never_the_reverse_and_never_each_other(path):
+    package = path.relative_to(ROOT).parts[0]
+    others = [other for other in PACKAGES if other not in (package, "core_distill")]
+    assert under(imports(path), *others, "tests", "examples") == []
+    third_party = [module for adapter, modules in ADAPTERS.items() if adapter != package for module in modules]
+    assert under(imports(path), *third_party) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_layers_of_the_core(path):
+    parts = path.relative_to(ROOT).parts
+    forbidden = {
+        ("core_distill", "matching"): ("core_distill.methods", "core_distill.synthetic"),
+        ("core_distill", "synthetic"): ("core_distill.methods", "core_distill.matching"),
+        ("core_distill", "distill.py"): ("core_distill.methods", "core_distill.matching", "core_distill.synthetic"),
+    }
+    assert under(imports(path), *forbidden.get(parts[:2], ())) == []
+    if parts[:2] not in (("core_distill", "data"), ("core_distill", "networks")):
+        assert under(imports(path), "torchvision") == []
+    if parts[:2] != ("core_distill", "cli") and parts[-1] not in ("cli.py", "demo.py", "console.py"):
+        assert under(imports(path), "core_distill.cli", "typer", "rich", "click") == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_unsafe_and_no_global_randomness(path):
+    """No pickle, no seeding of global generators, no clock in a seed."""
+    borrowed = ("random",) if name_of(path) not in BORROWS_GLOBAL_GENERATORS else ()
+    assert under(imports(path), "pickle", "dill", "cloudpickle", *borrowed) == []
+    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    banned = ("torch.manual_seed", "torch.seed", "np.random.seed", "numpy.random.seed", "torch.load", "torch.save")
+    assert [call for call in calls if call in banned] == []
+    seeding = [call for call in calls if call.endswith(".manual_seed")]
+    assert seeding == [] or path.name == "randomness.py"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_stay_small_and_public_ones_are_explained(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert text.count("\n") <= 300
+    assert ast.get_docstring(tree), "a module docstring says why the file exists"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert length <= 60, f"{node.name} has {length} lines"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def test_no_branch_on_a_method_in_shared_code():
+    for path in (ROOT / "core_distill" / "distill.py", ROOT / "core_distill" / "checkpoint.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert not names & {"GradientMatching", "DistributionMatching"}
+
+
+def test_every_package_is_in_the_wheel_and_nothing_else():
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = sorted({path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in FILES})
+    assert listed == found
