@@ -1,5 +1,6 @@
 """The network of most distillation papers: ConvNet-3 of width 128 with instance norm."""
 
+import math
 from typing import final
 
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ class ConvNet(nn.Module):
     their size, and colour ones by 1; at 1x28x28 and 3x32x32 the two rules agree (317,706 and 320,010 parameters with
     10 classes).
 
+    `depth` 0, the default, fits the image as the field does: 3 for sides around 32, one more with each doubling, and 2
+    below 24, so that the last maps keep about four pixels a side.
+
     Source: Gidaris and Komodakis, arXiv 1804.09458; as used by DC, arXiv 2006.05929.
     Raises `ValueError` for a side below `2**depth`.
     """
@@ -28,11 +32,12 @@ class ConvNet(nn.Module):
         num_classes: int,
         *,
         width: int = 128,
-        depth: int = 3,
+        depth: int = 0,
         norm: NormLayer = instance_norm,
     ) -> None:
         super().__init__()
         channels, *sides = image_sides(image_shape, "ConvNet")
+        depth = depth or _fitting_depth(min(sides))
         _check_depth(sides, depth)
         padding = [_first_padding(side, depth) for side in sides]
         blocks: list[nn.Module] = []
@@ -54,6 +59,11 @@ class ConvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(images))
         return logits
+
+
+def _fitting_depth(side: int) -> int:
+    """The depth whose last maps have about four pixels a side, at least 2 where the image allows it."""
+    return max(1, min(side.bit_length() - 1, max(2, round(math.log2(side / 4)))))
 
 
 def _first_padding(side: int, depth: int) -> int:

@@ -157,8 +157,16 @@ def test_an_image_too_small_for_the_depth_names_the_largest_that_fits():
         ConvNet((1, 8, 30), 2, depth=4)
     with pytest.raises(ValueError, match="MLP"):
         ConvNet((1, 1, 30), 2, depth=1)
-    with pytest.raises(ValueError, match="depth 0"):
-        ConvNet((1, 8, 30), 2, depth=0)
+    with pytest.raises(ValueError, match="depth -1"):
+        ConvNet((1, 8, 30), 2, depth=-1)
+
+
+@pytest.mark.parametrize(("side", "depth"), [(2, 1), (4, 2), (8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5)])
+def test_the_default_depth_fits_the_image(side, depth):
+    convolutions = [
+        layer for layer in ConvNet((1, side, side), 2, width=2).modules() if isinstance(layer, torch.nn.Conv2d)
+    ]
+    assert len(convolutions) == depth
 
 
 @pytest.mark.parametrize("architecture", [ConvNet, LeNet, ResNet18])
