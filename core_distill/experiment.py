@@ -9,13 +9,14 @@ from typing import Any
 from core_distill.data import DataSplits
 from core_distill.distill import Progress, distill
 from core_distill.environment import hardware, versions
-from core_distill.evaluation import BASELINES, Protocol, Score, evaluate, select_baselines
+from core_distill.evaluation import BASELINES, Protocol, Score, check_baselines, evaluate, select_baselines
 from core_distill.files import write_atomically
 from core_distill.progress import ShowProgress, silent
 from core_distill.recipes import Recipe, prepare
 from core_distill.run_folder import RunFolder
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.picture import picture
+from core_distill.synthetic.precision import check_precision
 from core_distill.synthetic.storage import load_artefact, save_artefact
 from core_distill.types import Batch
 
@@ -28,6 +29,9 @@ class Experiment:
         baselines: which selections of real images stand beside the score, at equal bytes.
         protocol: how scores are taken; `None` distils and stops there.
         precision: how the artefact stores images, see `core_distill.synthetic.precision`.
+        checkpoint_seconds: the least time between two checkpoints; the result does not depend on it.
+
+    Raises `ValueError` for an unknown baseline or precision.
     """
 
     data: DataSplits
@@ -37,6 +41,11 @@ class Experiment:
     protocol: Protocol | None = field(default_factory=Protocol)
     baselines: tuple[str, ...] = BASELINES
     precision: str = "uint8"
+    checkpoint_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        check_baselines(self.baselines)
+        check_precision(self.precision)
 
     def identity(self) -> dict[str, object]:
         """What makes two runs the same run, as JSON values."""
@@ -86,16 +95,19 @@ class Clock:
         self._before, self._start = state_dict["seconds"], time.monotonic()
 
 
-def run_experiment(experiment: Experiment, out: Path, *, show: ShowProgress = silent) -> dict[str, Any]:
+def run_experiment(
+    experiment: Experiment, out: Path, *, command: str = "", show: ShowProgress = silent
+) -> dict[str, Any]:
     """Run, or go on with, an experiment in the folder `out`; returns the content of its `results.json`.
 
     The folder holds the checkpoint, the artefact, its picture and the results; see `RunFolder`. Every score is written as
-    soon as it is there. Raises what `distill`, `evaluate` and `RunFolder` raise.
+    soon as it is there. `command` is how a person would start it, for the record. Raises what `distill`, `evaluate` and `RunFolder` raise.
     """
     folder = RunFolder(out, identity=experiment.identity())
     results = folder.results() or {
         "identity": experiment.identity(),
         "hardware": hardware(experiment.device),
+        "command": command,
         "scores": {},
         "test_set": "used once, after distillation; nothing was chosen on it",
     }
@@ -132,7 +144,7 @@ def _distilled(experiment: Experiment, folder: RunFolder, show: ShowProgress) ->
             plan.optimizer,
             steps=recipe.steps,
             seed=experiment.seed,
-            checkpoint=folder.checkpoint(),
+            checkpoint=folder.checkpoint(every_seconds=experiment.checkpoint_seconds),
             state={"clock": clock},
             observers=[observe],
         )

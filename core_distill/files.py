@@ -1,9 +1,12 @@
 """Writing files so that a reader never sees half of one, and a failed write loses nothing."""
 
 import contextlib
+import glob
 import os
 import tempfile
 from pathlib import Path
+
+_UNFINISHED = ".part"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -14,7 +17,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     name = ""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -29,3 +32,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise OSError(
             error.errno, f"could not write {path} ({error.strerror}); {kept}; free some space and run again"
         ) from error
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what writers of `path` that were killed have left beside it."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
+        leftover.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core_distill.checkpoint import Checkpoint
-from core_distill.files import write_atomically
+from core_distill.files import remove_leftovers, write_atomically
 
 
 class RunFolder:
@@ -24,39 +24,32 @@ class RunFolder:
         self.artefact = path / "synthetic.safetensors"
         self.picture = path / "images.png"
         self._results_path = path / "results.json"
+        self._checkpoint_path = path / "checkpoint.safetensors"
         record = path / "run.json"
+        remove_leftovers(record)
         if record.exists():
             self._refuse_other_run(record)
+            for file in (self._checkpoint_path, self.artefact, self.picture, self._results_path):
+                remove_leftovers(file)
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ValueError(f"{path} exists and is not a run of stillroom; choose another output folder with --out")
         else:
             write_atomically(record, _json(self._identity))
 
     def _refuse_other_run(self, record: Path) -> None:
-        try:
-            found = json.loads(record.read_text())
-            keys = sorted(set(found) | set(self._identity))
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"{record} is damaged ({error}); delete the folder or choose another with --out"
-            ) from error
-        differing = [key for key in keys if found.get(key) != self._identity.get(key)]
-        if differing:
-            told = "; ".join(
-                f"{key} is {_short(found.get(key))}, now {_short(self._identity.get(key))}" for key in differing
-            )
+        found, now = _flat(_read(record)), _flat(self._identity)
+        keys = sorted(key for key in found.keys() | now.keys() if found.get(key) != now.get(key))
+        if keys:
+            told = "; ".join(f"{key} is {_short(found.get(key))}, now {_short(now.get(key))}" for key in keys)
             raise ValueError(f"{self.path} belongs to another run ({told}); choose another output folder with --out")
 
-    def checkpoint(self) -> Checkpoint:
-        """The checkpoint of this run, resumed from where it stands."""
-        return Checkpoint(self.path / "checkpoint.safetensors", identity=self._identity)
+    def checkpoint(self, *, every_seconds: float = 20.0) -> Checkpoint:
+        """The checkpoint of this run, resumed from where it stands and written at most every `every_seconds`."""
+        return Checkpoint(self._checkpoint_path, identity=self._identity, every_seconds=every_seconds)
 
     def results(self) -> dict[str, Any]:
-        """What was measured so far; empty at the start."""
-        if not self._results_path.exists():
-            return {}
-        content: dict[str, Any] = json.loads(self._results_path.read_text())
-        return content
+        """What was measured so far; empty at the start. Raises `ValueError` where the file is damaged."""
+        return _read(self._results_path) if self._results_path.exists() else {}
 
     def write_results(self, results: Mapping[str, object]) -> None:
         """Replace `results.json`."""
@@ -67,6 +60,24 @@ def _json(value: Mapping[str, object]) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete the folder or choose another with --out") from error
+    return content
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested values under dotted names, so that a difference can be named."""
+    flat: dict[str, object] = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
+    return flat
+
+
 def _short(value: object) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 200 else text[:197] + "..."
+    return text if len(text) <= 100 else text[:97] + "..."

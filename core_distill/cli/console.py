@@ -75,7 +75,7 @@ def _plain_lines(what: str, total: int, out: Console) -> Advance:
             return
         last = now
         rate = (done - first) / max(now - start, 1e-9)
-        left = f"{(total - done) / rate:.0f} s left" if rate else ""
-        out.print(f"{what} {done}/{total}  {note}  {rate:.2f}/s  {left}".rstrip(), markup=False)
+        pace = f"  {rate:.2f}/s  {(total - done) / rate:.0f} s left" if rate else ""
+        out.print(f"{what} {done}/{total}  {note}{pace}", markup=False)
 
     return advance

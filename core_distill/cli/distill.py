@@ -19,6 +19,7 @@ from core_distill.cli.options import (
     pick_device,
     pick_schedule,
     read_settings,
+    typed_command,
 )
 
 
@@ -37,6 +38,7 @@ def distill(
     networks: Annotated[int, typer.Option(min=0, help="Fresh networks a score is the mean of; 0 skips evaluation")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
     baselines: Annotated[bool, typer.Option(help="Also score real images at equal bytes")] = True,
+    checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints")] = 20.0,
 ) -> None:
     """Distil a data set into a few synthetic images per class.
 
@@ -51,30 +53,39 @@ def distill(
 
         stillroom distill my-images/ --recipe dsa --ipc 1 --set steps=200 --set width=64
     """
+    from core_distill.augment import Dsa
     from core_distill.data import load_data
     from core_distill.evaluation import BASELINES, Protocol
     from core_distill.experiment import Experiment, run_experiment
     from core_distill.recipes import find_recipe
+    from core_distill.recipes.schedules import siamese_operations
 
     device = pick_device(device)
     chosen = pick_schedule(schedule, device)
     splits = load_data(data, data_dir=data_dir)
     full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
     full = full.with_values({"labels": labels, **read_settings(set_)})
+    protocol = Protocol(
+        network=full.network,
+        num_networks=max(networks, 1),
+        epochs=epochs,
+        augment=Dsa(operations=siamese_operations(splits.name)),
+    )
     experiment = Experiment(
         data=splits,
         recipe=full,
         seed=seed,
         device=device,
-        protocol=Protocol(network=full.network, num_networks=networks, epochs=epochs) if networks else None,
+        protocol=protocol if networks else None,
         baselines=BASELINES if baselines else (),
         precision=precision,
+        checkpoint_seconds=checkpoint_every,
     )
     out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
     screen = console()
     screen.print(f"{splits.name}: {len(splits.train)} training images, {len(splits.class_names)} classes", markup=False)
     screen.print(f"{recipe}, {chosen} schedule ({full.source}); on {device}", markup=False)
-    results = run_experiment(experiment, out, show=progress)
+    results = run_experiment(experiment, out, command=typed_command(), show=progress)
     _report(results, out)
 
 

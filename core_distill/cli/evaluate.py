@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,10 +48,15 @@ def evaluate(
             f"got {', '.join(network)} and {on}"
         )
     released = load_artefact(artefact)
-    made_from = released.metadata["data"]
+    made_from: dict[str, Any] = released.metadata.get("data", {})
+    if not data and not {"name", "digest"} <= made_from.keys():
+        raise ValueError(f"{artefact} does not say what it was made from; name the data to test on")
     splits = load_data(data or made_from["name"], data_dir=data_dir)
     if not data and splits.digest != made_from["digest"]:
         raise ValueError(f"{splits.name} here is not what the artefact was made from; name the data to test on")
+    if splits.train.num_classes != released.synthetic.num_classes:
+        found = f"{splits.train.num_classes} classes, the artefact {released.synthetic.num_classes}"
+        raise ValueError(f"{splits.name} has {found}; name the data that it was made from")
     train = released.synthetic.to(pick_device(device)).batch()
     real = splits.test if on == "test" else splits.validation
     rows = []

@@ -28,10 +28,11 @@ def inspect(
 
     released = load_artefact(artefact)
     synthetic = released.synthetic
+    told = {**released.metadata, "layout": released.layout}
     if picture is not None:
         write_atomically(picture, draw(synthetic))
     if as_json:
-        typer.echo(json.dumps(released.metadata, indent=2, sort_keys=True))
+        typer.echo(json.dumps(told, indent=2, sort_keys=True))
         return
     images = synthetic.as_dataset().images
     rows = [
@@ -44,7 +45,7 @@ def inspect(
         ("learned", ", ".join(f"{name} {tuple(p.shape)}" for name, p in synthetic.named_parameters())),
         ("step size", f"{synthetic.step_size.item():g}" + (" (learned)" if synthetic.learn_step_size else "")),
         ("tensors", f"{released.tensor_bytes:,} bytes"),
-        *_flat(released.metadata),
+        *_flat(told),
     ]
     print_table(str(artefact), ("what", "value"), rows)
     if picture is not None:

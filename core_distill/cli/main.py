@@ -1,7 +1,9 @@
 """The command `stillroom`: the core's commands, the adapters' by entry point, and errors a person can act on."""
 
 import importlib.metadata
+import os
 import sys
+import traceback
 from typing import Annotated
 
 import click
@@ -34,11 +36,30 @@ class _Commands(TyperGroup):
         adapters = _adapters()
         if cmd_name not in adapters:
             return super().get_command(ctx, cmd_name)
+        try:
+            function = adapters[cmd_name].load()
+        except Exception as error:
+            return _unavailable(cmd_name, error)
         single = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-        single.command(name=cmd_name)(adapters[cmd_name].load())
+        single.command(name=cmd_name)(function)
         command = typer.main.get_command(single)
         command.name = cmd_name
         return command
+
+
+def _unavailable(name: str, error: Exception) -> click.Command:
+    """Stands in the list of commands for an adapter that cannot be loaded; called, it raises why."""
+
+    def explain() -> None:
+        raise error
+
+    single = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    note = f"Not available: {_explained(error)[1]}"
+    single.command(name=name, help=note, add_help_option=False, context_settings=settings)(explain)
+    command = typer.main.get_command(single)
+    command.name = name
+    return command
 
 
 def _adapters() -> dict[str, importlib.metadata.EntryPoint]:
@@ -78,6 +99,9 @@ def root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0 done, 1 something went wrong, 2 the input was wrong."""
+    # Threads that sleep between two parallel parts instead of spinning: the same speed on an idle machine, several times
+    # faster where other work shares the cores. OpenMP reads this when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -85,19 +109,22 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments, prog_name="stillroom", standalone_mode=True)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         code, text = _explained(error)
         typer.echo(f"error: {text}", err=True)
         sys.exit(code)
 
 
 def _explained(error: Exception) -> tuple[int, str]:
-    """The exit code and the one line a person can act on."""
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRAS:
-        module = (error.name or "").split(".")[0]
-        return 2, f'{module} is not installed; run: pip install "stillroom[{_EXTRAS[module]}]"'
+    """The exit code and the one line a person can act on.
+
+    A missing part of an installed module, such as `avalanche.no_such_part`, is a mistake and not a missing extra.
+    """
+    told = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return 2, f'{error.name} is not installed; run: pip install "stillroom[{_EXTRAS[error.name]}]"'
     if isinstance(error, ValueError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
-        return 2, str(error)
+        return 2, told
     if isinstance(error, OSError):
-        return 1, str(error)
-    return 1, f"{type(error).__name__}: {error} (a mistake of ours; run again with --debug and report what it shows)"
+        return 1, told
+    return 1, f"{type(error).__name__}: {told} (a mistake of ours; run again with --debug and report what it shows)"

@@ -1,5 +1,7 @@
 """Options that several commands share, and how their text is read."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +37,11 @@ def read_settings(settings: list[str]) -> dict[str, str]:
     if wrong:
         raise ValueError(f"--set takes NAME=VALUE, got {wrong[0]!r}")
     return dict(text.split("=", 1) for text in settings)
+
+
+def typed_command() -> str:
+    """The command as it was typed, for the record."""
+    return shlex.join(["stillroom", *sys.argv[1:]])
 
 
 def pick_device(name: str) -> str:

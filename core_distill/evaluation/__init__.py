@@ -1,6 +1,6 @@
 """Honest numbers: train fresh networks on a set, test once, beside real images at equal bytes."""
 
-from core_distill.evaluation.baselines import BASELINES, Selection, select_baselines
+from core_distill.evaluation.baselines import BASELINES, Selection, check_baselines, select_baselines
 from core_distill.evaluation.scores import Score
 from core_distill.evaluation.train_from_scratch import (
     Protocol,
@@ -19,6 +19,7 @@ __all__ = [
     "Selection",
     "Watch",
     "accuracy",
+    "check_baselines",
     "evaluate",
     "select_baselines",
     "train_from_scratch",

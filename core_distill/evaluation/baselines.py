@@ -23,6 +23,13 @@ class Selection(NamedTuple):
     num_bytes: int
 
 
+def check_baselines(names: tuple[str, ...]) -> None:
+    """Raise `ValueError`, listing the known ones, for an unknown name."""
+    unknown = sorted(set(names) - set(BASELINES))
+    if unknown:
+        raise ValueError(f"unknown baseline {', '.join(unknown)}; known: {', '.join(BASELINES)}")
+
+
 def select_baselines(
     train: ClassSampler,
     *,
@@ -38,9 +45,7 @@ def select_baselines(
     Herding and k-means choose in the feature space of a network trained on real images (`embedding_images` drawn from
     train for `embedding_epochs`). Raises `ValueError` for an unknown name.
     """
-    unknown = sorted(set(names) - set(BASELINES))
-    if unknown:
-        raise ValueError(f"unknown baseline {', '.join(unknown)}; known: {', '.join(BASELINES)}")
+    check_baselines(names)
     count = min(images_for_bytes(budget_bytes, train), int(train.class_sizes.min()))
     features: Tensor | None = None
     for name in names:

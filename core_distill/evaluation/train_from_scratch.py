@@ -42,7 +42,9 @@ class Protocol:
         partial = self.network if isinstance(self.network, functools.partial) else functools.partial(self.network)
         return {
             "network": partial.func.__name__,
-            "network_options": {key: str(value) for key, value in partial.keywords.items()},
+            "network_options": {
+                name: getattr(value, "__name__", str(value)) for name, value in partial.keywords.items()
+            },
             "num_networks": self.num_networks,
             "epochs": self.epochs,
             "augment": list(self.augment.operations),
@@ -101,8 +103,12 @@ def trained_networks(
 def evaluate(train: Batch, test: ClassSampler, protocol: Protocol, *, seed: int, watch: Watch | None = None) -> Score:
     """Accuracy on `test` of `protocol.num_networks` fresh networks trained on the flat batch `train` (normalised).
 
-    Neither batch nor global randomness is touched. Training runs on the batch's device.
+    Neither batch nor global randomness is touched. Training runs on the batch's device. Raises `ValueError` where the
+    images of `train` and `test` differ in shape.
     """
+    if train.images.shape[1:] != test.images.shape[1:]:
+        shapes = f"{tuple(train.images.shape[1:])} and {test.image_shape}"
+        raise ValueError(f"training and test images must be of one shape, got {shapes}")
     test = test.to(train.images.device)
     accuracies = []
     networks = trained_networks(train, protocol, image_shape=test.image_shape, num_classes=test.num_classes, seed=seed)

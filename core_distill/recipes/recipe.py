@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -77,14 +78,16 @@ class Recipe:
 
         Raises `ValueError` for a name that does not exist (listing those that do) or a value of another type.
         """
+        if "network" in changes:
+            other = dataclasses.replace(self, network=_read("network", changes["network"], None))
+            return other.with_values({name: value for name, value in changes.items() if name != "network"})
         known = self.values()
         unknown = sorted(set(changes) - set(known))
         if unknown:
             raise ValueError(f"recipe {self.name} has no value {', '.join(unknown)}; it has {', '.join(known)}")
-        read = {name: _read(name, value, known[name]) for name, value in changes.items()}
         own: dict[str, Any] = {}
-        network = read.pop("network", self.network)
-        for name, value in read.items():
+        network = self.network
+        for name, value in ((name, _read(name, value, known[name])) for name, value in changes.items()):
             if name == "augment":
                 own["augment"] = Dsa(operations=tuple(part for part in value.split(",") if part))
             elif name in _keywords(self.method):
@@ -156,7 +159,9 @@ def _read(name: str, value: object, current: object) -> Any:
             if float(str(value)) != int(float(str(value))):
                 raise ValueError
             return int(float(str(value)))
+        if isinstance(current, float) and not math.isfinite(float(str(value))):
+            raise ValueError
         return type(current)(value)  # type: ignore[call-arg]
-    except (ValueError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}[type(current).__name__]
         raise ValueError(f"{name} must be {kind} like {current!r}, got {value!r}") from error

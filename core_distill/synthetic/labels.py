@@ -18,6 +18,10 @@ class HardLabels(nn.Module):
         _check_targets(targets, num_classes)
         self.register_buffer("targets", targets.detach().clone())
 
+    @property
+    def num_slots(self) -> int:
+        return len(self.targets)
+
     def forward(self, slots: Tensor) -> Tensor:
         """Class numbers `(n,)`."""
         return self.targets[slots]
@@ -50,6 +54,10 @@ class SoftLabels(nn.Module):
         others = (1 - confidence) / (num_classes - 1)
         return cls(F.one_hot(targets, num_classes) * math.log(confidence / others))
 
+    @property
+    def num_slots(self) -> int:
+        return len(self.logits)
+
     def forward(self, slots: Tensor) -> Tensor:
         """Probabilities `(n, num_classes)`."""
         return self.logits[slots].softmax(-1)
@@ -75,6 +83,10 @@ class GivenLabels(nn.Module):
                 f"probabilities must be finite, from 0 up and of shape (slots, num_classes), got shape {tuple(probabilities.shape)}"
             )
         self.register_buffer("probabilities", probabilities.detach().clone())
+
+    @property
+    def num_slots(self) -> int:
+        return len(self.probabilities)
 
     def forward(self, slots: Tensor) -> Tensor:
         """Probabilities `(n, num_classes)`."""

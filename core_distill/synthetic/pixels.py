@@ -15,6 +15,10 @@ class Pixels(nn.Module):
         super().__init__()
         self.pixels = nn.Parameter(images.detach().clone())
 
+    @property
+    def num_slots(self) -> int:
+        return len(self.pixels)
+
     def forward(self, slots: Tensor, generator: Generator | None = None) -> Tensor:
         """The images of `slots (n,)`, as `(n, *shape)`."""
         return self.pixels[slots]

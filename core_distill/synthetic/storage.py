@@ -33,10 +33,14 @@ class ArtefactError(ValueError):
 
 
 class Artefact(NamedTuple):
-    """A synthetic set with the metadata it was released with (JSON values) and the bytes of its tensors."""
+    """A synthetic set with the metadata it was released with (JSON values) and the bytes of its tensors.
+
+    `layout` is what the file itself says: schema, precision, decoder, label mode, numbers of classes and slots.
+    """
 
     synthetic: SyntheticSet
     metadata: dict[str, Any]
+    layout: dict[str, Any]
     tensor_bytes: int
 
 
@@ -48,10 +52,12 @@ def encode_artefact(synthetic: SyntheticSet, *, metadata: Mapping[str, object], 
         precision: how learned images are stored, one of `PRECISIONS`. `uint8` costs what a real image costs: 256 levels
             between the smallest and the largest value of a tensor.
 
-    Raises `ArtefactError` where a value is not finite.
+    Raises `ArtefactError` where a value is not finite, or would not be at that precision.
     """
     state = {name: value.detach().cpu() for name, value in synthetic.state_dict().items()}
     _refuse_bad_numbers(state)
+    stored = encode_tensors(state, precision)
+    _refuse_bad_numbers(stored)
     layout = {
         "schema": SCHEMA,
         "precision": precision,
@@ -62,7 +68,7 @@ def encode_artefact(synthetic: SyntheticSet, *, metadata: Mapping[str, object], 
         "labels": _described(synthetic.labels, LABELS),
     }
     text = json.dumps({**metadata, "layout": layout}, sort_keys=True, allow_nan=False)
-    return safetensors.torch.save(encode_tensors(state, precision), {_KEY: text})
+    return safetensors.torch.save(stored, {_KEY: text})
 
 
 def decode_artefact(data: bytes) -> Artefact:
@@ -79,6 +85,7 @@ def decode_artefact(data: bytes) -> Artefact:
             raise ArtefactError(
                 f"schema {layout['schema']!r} is not known here, only {SCHEMA}; install a newer stillroom"
             )
+        _check_types(layout)
         state = decode_tensors(stored, layout["precision"])
         synthetic = _build(layout, state)
     except ArtefactError:
@@ -87,7 +94,7 @@ def decode_artefact(data: bytes) -> Artefact:
         raise ArtefactError(
             f"not a synthetic set of stillroom, or a damaged one: {str(error) or repr(error)}"
         ) from error
-    return Artefact(synthetic, metadata, sum(tensor.nbytes for tensor in stored.values()))
+    return Artefact(synthetic, metadata, layout, sum(tensor.nbytes for tensor in stored.values()))
 
 
 def save_artefact(
@@ -117,6 +124,14 @@ def _described(module: nn.Module, known: Mapping[str, Any]) -> dict[str, object]
         if type(module) is kind:
             return {"name": name, "config": module.config()}  # type: ignore[operator]
     raise ValueError(f"a {type(module).__name__} has no place in the file format; known: {', '.join(known)}")
+
+
+def _check_types(layout: Mapping[str, Any]) -> None:
+    """What JSON may hold in place of whole numbers and truth values."""
+    wrong = [name for name in ("num_classes", "images_per_class") if type(layout[name]) is not int]
+    wrong += [name for name in ("learn_step_size",) if type(layout[name]) is not bool]
+    if wrong:
+        raise ArtefactError(", ".join(f"{name} cannot be {layout[name]!r}" for name in wrong))
 
 
 def _build(layout: Mapping[str, Any], state: dict[str, Tensor]) -> SyntheticSet:
@@ -168,13 +183,13 @@ def _refuse_bad_numbers(state: Mapping[str, Tensor]) -> None:
 
 
 def _check_meaning(synthetic: SyntheticSet) -> None:
-    """What shapes cannot say: every slot has one label of a known class, and normalisation can be undone."""
-    if (synthetic.std <= 0).any() or synthetic.mean.shape != synthetic.std.shape:
-        raise ArtefactError("std must be above 0, one number a channel like mean")
+    """What names and sizes cannot say: each slot has one label of a known class, and normalisation can be undone."""
     slots = synthetic.num_slots
     images = synthetic.images(torch.arange(slots))
-    if len(images) != slots * synthetic.views or not math.prod(images.shape):
-        raise ArtefactError(f"{len(images)} images for {slots} slots")
+    if images.dim() < 2 or not math.prod(images.shape):
+        raise ArtefactError(f"there is nothing in images of shape {tuple(images.shape)}")
+    if (synthetic.std <= 0).any() or not synthetic.mean.shape == synthetic.std.shape == images.shape[1:2]:
+        raise ArtefactError(f"mean and std must be {images.shape[1]} numbers, one a channel, and std above 0")
     labels = synthetic.labels(torch.arange(slots))
     if labels.is_floating_point():
         if labels.shape != (slots, synthetic.num_classes) or (labels < 0).any():

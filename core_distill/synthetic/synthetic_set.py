@@ -12,13 +12,16 @@ from core_distill.types import Batch
 
 
 class Decoder(Protocol):
-    """A parametrisation of images: a module with `views` images a slot and `forward(slots, generator)`.
+    """A parametrisation of images: a module with `num_slots` slots, `views` images a slot and `forward(slots, generator)`.
 
     `forward(slots (n,), generator) -> (n * views, *shape)`, the views of one slot next to each other. `config()` holds
     what `from_config(**config)` needs to build an empty one of the same size.
     """
 
     views: int
+
+    @property
+    def num_slots(self) -> int: ...
 
     def config(self) -> dict[str, object]: ...
 
@@ -61,6 +64,12 @@ class SyntheticSet(nn.Module):
             raise ValueError(f"classes must ascend within 0..{num_classes - 1}, got {numbers.tolist()}")
         if images_per_class < 1:
             raise ValueError(f"images_per_class must be at least 1, got {images_per_class}")
+        slots = len(numbers) * images_per_class
+        if images.num_slots != slots or labels.num_slots != slots:
+            raise ValueError(
+                f"{len(numbers)} classes of {images_per_class} need {slots} slots, "
+                f"images have {images.num_slots} and labels {labels.num_slots}"
+            )
         self.images, self.labels = images, labels
         self.num_classes, self.images_per_class = num_classes, images_per_class
         self.learn_step_size = learn_step_size

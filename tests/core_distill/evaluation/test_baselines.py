@@ -1,0 +1,86 @@
+"""Baselines at equal bytes: how many real images a budget buys, which, and by what."""
+
+import functools
+
+import pytest
+import torch
+
+from core_distill.data import ClassSampler
+from core_distill.evaluation import BASELINES, check_baselines, select_baselines
+from core_distill.networks import ConvNet
+
+SMALL = functools.partial(ConvNet, width=4, depth=2)
+CLASS = 3 * (64 + 1)
+"""What one image of each of three classes costs: 8 x 8 bytes and a byte for the label."""
+
+
+def select(train, budget, *, seed=0, names=BASELINES):
+    return list(select_baselines(train, budget_bytes=budget, network=SMALL, seed=seed, names=names, embedding_epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("budget", "count"), [(1, 1), (CLASS - 1, 1), (CLASS, 1), (2 * CLASS - 1, 1), (2 * CLASS, 2), (5 * CLASS + 7, 5)]
+)
+def test_a_budget_buys_as_many_images_a_class_as_fit(budget, count, sampler):
+    for selection in select(sampler, budget):
+        assert selection.images_per_class == count
+        assert selection.batch.labels.tolist() == [0] * count + [1] * count + [2] * count
+        assert selection.num_bytes == count * CLASS
+        assert selection.num_bytes <= max(budget, CLASS)
+
+
+def test_never_more_than_the_smallest_class_has(sampler):
+    uneven = sampler.subset(torch.tensor([0, 1, 2, 3, 12, 13, 24, 25, 26]))
+    assert [selection.images_per_class for selection in select(uneven, 10**6)] == [2, 2, 2]
+
+
+def test_colour_images_cost_three_times_as_much():
+    images = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    train = ClassSampler(images, torch.arange(20) % 2, num_classes=2, mean=[0.5] * 3, std=[0.2] * 3)
+    (selection,) = select(train, 2 * 2 * 193, names=("random",))
+    assert (selection.images_per_class, selection.num_bytes) == (2, 4 * 193)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_only_real_images_of_their_own_class_and_none_twice(name, sampler):
+    (selection,) = select(sampler, 4 * CLASS, names=(name,))
+    everything = sampler.take(torch.arange(36))
+    places = [
+        (everything.images == image).flatten(1).all(1).nonzero().flatten().tolist() for image in selection.batch.images
+    ]
+    assert all(len(found) == 1 for found in places)
+    assert len({found[0] for found in places}) == 12
+    assert torch.equal(everything.labels[[found[0] for found in places]], selection.batch.labels)
+
+
+def test_the_three_choose_differently_and_each_by_the_seed(sampler):
+    first, again, other = (select(sampler, 2 * CLASS, seed=seed) for seed in (0, 0, 1))
+    assert [selection.name for selection in first] == list(BASELINES)
+    for one, same, another in zip(first, again, other, strict=True):
+        assert torch.equal(one.batch.images, same.batch.images)
+        assert not torch.equal(one.batch.images, another.batch.images)
+    assert not torch.equal(first[0].batch.images, first[1].batch.images)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_is_the_same_alone_and_among_others(name, sampler):
+    """A resumed run asks only for those that are missing."""
+    (alone,) = select(sampler, 3 * CLASS, names=(name,))
+    among = next(selection for selection in select(sampler, 3 * CLASS) if selection.name == name)
+    assert torch.equal(alone.batch.images, among.batch.images)
+
+
+def test_nothing_asked_for_costs_nothing(sampler):
+    assert select(sampler, CLASS, names=()) == []
+
+
+def test_unknown_names_are_told_with_the_known(sampler):
+    for call in (check_baselines, lambda names: select(sampler, CLASS, names=names)):
+        with pytest.raises(ValueError, match="unknown baseline best, worst; known: random, herding, kmeans"):
+            call(("worst", "random", "best"))
+
+
+def test_global_randomness_is_not_touched(sampler):
+    before = torch.get_rng_state()
+    select(sampler, 2 * CLASS)
+    assert torch.equal(torch.get_rng_state(), before)
