@@ -71,7 +71,9 @@ class TestCombination:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            condense(sampler, recipe, seed=1, checkpoint=Checkpoint(path, identity={}, every_seconds=0), observers=[kill])
+            condense(
+                sampler, recipe, seed=1, checkpoint=Checkpoint(path, identity={}, every_seconds=0), observers=[kill]
+            )
         resumed = condense(sampler, recipe, seed=1, checkpoint=Checkpoint(path, identity={}, every_seconds=0))
         data = encode_artefact(whole, metadata={}, precision="float32")
         assert encode_artefact(resumed, metadata={}, precision="float32") == data
