@@ -101,7 +101,8 @@ def run_experiment(
     """Run, or go on with, an experiment in the folder `out`; returns the content of its `results.json`.
 
     The folder holds the checkpoint, the artefact, its picture and the results; see `RunFolder`. Every score is written as
-    soon as it is there. `command` is how a person would start it, for the record. Raises what `distill`, `evaluate` and `RunFolder` raise.
+    soon as it is there. `command` is how a person would start it, for the record. Raises what `distill`,
+    `evaluate` and `RunFolder` raise.
     """
     folder = RunFolder(out, identity=experiment.identity())
     results = folder.results() or {

@@ -62,6 +62,9 @@ class Recipe:
         for name in ("images_per_class", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("image_learning_rate", "label_learning_rate", "step_learning_rate", "momentum"):
+            if not 0 <= getattr(self, name) < math.inf:  # PyTorch checks none of these in a group of parameters
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def values(self) -> dict[str, Any]:
         """Every value that `with_values` may change, by name: the recipe's own, its method's and its network's."""
@@ -156,12 +159,13 @@ def _read(name: str, value: object, current: object) -> Any:
         if isinstance(current, bool):
             return {"true": True, "false": False}[str(value).lower()]
         if isinstance(current, int):
-            if float(str(value)) != int(float(str(value))):
+            number = float(str(value))
+            if number != int(number) or number < 0:
                 raise ValueError
-            return int(float(str(value)))
+            return int(number)
         if isinstance(current, float) and not math.isfinite(float(str(value))):
             raise ValueError
         return type(current)(value)  # type: ignore[call-arg]
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}[type(current).__name__]
-        raise ValueError(f"{name} must be {kind} like {current!r}, got {value!r}") from error
+        kind = {"int": "a whole number from 0 up", "float": "a number", "bool": "true or false"}[type(current).__name__]
+        raise ValueError(f"{name} must be {kind}, like {current!r}, got {value!r}") from error

@@ -87,7 +87,7 @@ def test_what_no_gradient_reaches_is_named(sampler, tiny_recipe):
         condense(sampler, tiny_recipe.with_values({"labels": "soft"}), seed=0)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -98,10 +98,10 @@ def test_killed_at_any_step_and_resumed_gives_the_same_bits(stop, sampler, tiny_
 
     def kill(progress):
         if progress.step == stop:
-            raise Killed
+            raise KilledError
 
     path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         condense(sampler, recipe, seed=3, checkpoint=Checkpoint(path, identity={}, every_seconds=0), observers=[kill])
     resumed = condense(sampler, recipe, seed=3, checkpoint=Checkpoint(path, identity={}, every_seconds=0))
     for name, value in resumed.state_dict().items():

@@ -148,7 +148,7 @@ def test_what_a_recipe_is_called_and_does_cannot_be_set(name, recipe):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("steps", "many", "steps must be a whole number like 10000, got 'many'"),
+        ("steps", "many", "steps must be a whole number from 0 up, like 10000, got 'many'"),
         ("steps", "1.5", "steps must be a whole number"),
         ("steps", "inf", "steps must be a whole number"),
         ("steps", "nan", "steps must be a whole number"),
@@ -156,7 +156,7 @@ def test_what_a_recipe_is_called_and_does_cannot_be_set(name, recipe):
         ("steps", True, "steps must be a whole number"),
         ("steps", "", "steps must be a whole number"),
         ("steps", [1], "steps must be a whole number"),
-        ("momentum", "fast", "momentum must be a number like 0.5, got 'fast'"),
+        ("momentum", "fast", "momentum must be a number, like 0.5, got 'fast'"),
         ("momentum", None, "momentum must be a number"),
         ("momentum", [1], "momentum must be a number"),
         ("image_learning_rate", "nan", "image_learning_rate must be a number"),
@@ -169,7 +169,13 @@ def test_what_a_recipe_is_called_and_does_cannot_be_set(name, recipe):
         ("images", "wavelets", "images must be one of pixels, got 'wavelets'"),
         ("augment", "flip,spin", r"unknown DSA operations \['spin'\]"),
         ("steps", "0", "steps must be at least 1, got 0"),
-        ("images_per_class", "-1", "images_per_class must be at least 1, got -1"),
+        ("images_per_class", "0", "images_per_class must be at least 1, got 0"),
+        ("inner_steps", "-1", "inner_steps must be a whole number from 0 up, like 50, got '-1'"),
+        ("width", -2, "width must be a whole number from 0 up"),
+        ("image_learning_rate", "-1", r"image_learning_rate must be at least 0, got -1\.0"),
+        ("label_learning_rate", -0.1, r"label_learning_rate must be at least 0, got -0\.1"),
+        ("step_learning_rate", -1, "step_learning_rate must be at least 0"),
+        ("momentum", "-0.5", "momentum must be at least 0"),
     ],
 )
 def test_a_value_of_another_kind_is_refused(name, value, message, recipe):

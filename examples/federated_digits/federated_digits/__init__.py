@@ -1,0 +1,1 @@
+"""A Flower app: every client distils its digits, the server trains on what they send."""

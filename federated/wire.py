@@ -1,0 +1,160 @@
+"""The wire format: a client's reply carries the very bytes of a released artefact, and the server trusts none of them.
+
+One `ArrayRecord` named `synthetic` holds one Flower `Array` named `artefact`, whose data is what `encode_artefact`
+writes into a file: learned images as uint8, so that the bytes counted are the bytes a file would take. It is no numpy
+array, so a strategy that averages arrays refuses it instead of blending two clients' images.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from flwr.app import Array, ArrayRecord, RecordDict
+
+from core_distill.data import ClassSampler
+from core_distill.synthetic import Pixels, SyntheticSet
+from core_distill.synthetic.storage import LABELS, ArtefactError, decode_artefact, encode_artefact
+
+RECORD = "synthetic"
+ARRAY = "artefact"
+SERIALISATION = "stillroom.artefact"
+
+_METADATA_BYTES = 65_536
+
+
+class RecordError(ValueError):
+    """A reply that is not the synthetic set that was agreed on; the text says in what it departs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What the server demands of every client's set; whatever departs from it is refused.
+
+    Args:
+        image_shape: of one image, `(c, h, w)`.
+        images_per_class: the most images a class, for any of `num_classes` classes.
+        mean, std: the normalisation all clients use, a number a channel; it is public by being agreed on.
+        value_range: least and greatest pixel in the data's own space, where real pixels lie in 0 to 1. Learned ones
+            leave it: honest sets of digits by DM, DSA and DC went from -2.6 to 3.8, so the default is wide and stops only
+            what no recipe makes.
+        label_modes: `hard`, `soft`, `given` or several.
+    """
+
+    image_shape: tuple[int, ...]
+    num_classes: int
+    images_per_class: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    value_range: tuple[float, float] = (-10.0, 11.0)
+    label_modes: tuple[str, ...] = ("hard",)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.label_modes) - set(LABELS))
+        if unknown or not self.label_modes:
+            raise ValueError(f"label_modes are some of {', '.join(LABELS)}, got {self.label_modes}")
+
+    @classmethod
+    def like(cls, real: ClassSampler, *, images_per_class: int, label_modes: tuple[str, ...] = ("hard",)) -> Self:
+        """The agreement of clients whose data has the shape, classes and normalisation of `real`.
+
+        For examples that are not uint8 the range of values is that of `real`, widened by ten times its width on each side.
+        """
+        low, high = -10.0, 11.0
+        if real.images.is_floating_point():
+            least, greatest = real.images.min().item(), real.images.max().item()
+            low, high = 11 * least - 10 * greatest, 11 * greatest - 10 * least
+        return cls(
+            image_shape=real.image_shape,
+            num_classes=real.num_classes,
+            images_per_class=images_per_class,
+            mean=tuple(real.mean.tolist()),
+            std=tuple(real.std.tolist()),
+            value_range=(low, high),
+            label_modes=label_modes,
+        )
+
+    @property
+    def max_bytes(self) -> int:
+        """The most a message may take: uint8 images and labels of every class in full, and 64 KiB of metadata."""
+        label_bytes = 8 if self.label_modes == ("hard",) else 4 * self.num_classes
+        pixels = torch.Size(self.image_shape).numel()
+        return self.num_classes * self.images_per_class * (pixels + label_bytes) + _METADATA_BYTES
+
+
+def to_record(synthetic: SyntheticSet, *, metadata: Mapping[str, object]) -> RecordDict:
+    """The content of a reply: learned images at uint8, everything else exact; equal sets give equal bytes.
+
+    `metadata` are JSON values, as in the artefact. Raises `ArtefactError` where a value is not finite.
+    """
+    data = encode_artefact(synthetic, metadata=metadata)
+    array = Array(dtype="uint8", shape=(len(data),), stype=SERIALISATION, data=data)
+    return RecordDict({RECORD: ArrayRecord({ARRAY: array})})
+
+
+def artefact_bytes(content: RecordDict) -> bytes:
+    """The bytes a reply carries, which written to a file are an artefact; not yet checked any further.
+
+    Raises `RecordError` where the records, keys or types are not those of `to_record`.
+    """
+    arrays = content.array_records
+    keys = {name: sorted(record) for name, record in arrays.items()}
+    if keys != {RECORD: [ARRAY]}:
+        raise RecordError(f"expected one array record {RECORD!r} with one array {ARRAY!r}, got {keys}")
+    array = arrays[RECORD][ARRAY]
+    if (array.dtype, array.stype, tuple(array.shape)) != ("uint8", SERIALISATION, (len(array.data),)):
+        raise RecordError(
+            f"expected {len(array.data)} bytes of {SERIALISATION}, "
+            f"got {array.dtype} {tuple(array.shape)} of {array.stype}"
+        )
+    return array.data
+
+
+def from_record(content: RecordDict, *, agreement: Agreement) -> SyntheticSet:
+    """The set in a reply, once everything about it has been checked against the agreement.
+
+    The size is looked at first, so that nothing larger than agreed is ever decoded. Raises `RecordError`, with every
+    departure, and nothing else whatever the reply holds.
+    """
+    data = artefact_bytes(content)
+    if len(data) > agreement.max_bytes:
+        raise RecordError(
+            f"{len(data)} bytes, but at most {agreement.images_per_class} uint8 images for each of "
+            f"{agreement.num_classes} classes were agreed, {agreement.max_bytes} bytes"
+        )
+    try:
+        synthetic = decode_artefact(data).synthetic
+    except ArtefactError as error:
+        raise RecordError(str(error)) from error
+    departures = list(_departures(synthetic, agreement))
+    if departures:
+        raise RecordError("; ".join(departures))
+    return synthetic
+
+
+def _departures(synthetic: SyntheticSet, agreement: Agreement) -> Iterator[str]:
+    if type(synthetic.images) is not Pixels:
+        yield f"images are {type(synthetic.images).__name__}, agreed were Pixels"
+    allowed = [LABELS[mode] for mode in agreement.label_modes]
+    if type(synthetic.labels) not in allowed:
+        yield f"labels are {type(synthetic.labels).__name__}, agreed were {', '.join(agreement.label_modes)} ones"
+    if synthetic.num_classes != agreement.num_classes:
+        yield f"{synthetic.num_classes} classes, agreed were {agreement.num_classes}"
+    if synthetic.images_per_class > agreement.images_per_class:
+        yield f"{synthetic.images_per_class} images a class, agreed were at most {agreement.images_per_class}"
+    if not synthetic.step_size.item() > 0:
+        yield f"step size {synthetic.step_size.item()}, it must be above 0"
+    images, labels = synthetic.batch()[:2]
+    if labels.is_floating_point() and not torch.allclose(labels.sum(-1), torch.ones(len(labels)), atol=1e-3):
+        yield "soft labels do not sum to 1"
+    if tuple(images.shape[1:]) != agreement.image_shape:
+        yield f"images of shape {tuple(images.shape[1:])}, agreed was {agreement.image_shape}"
+        return
+    for name, found, agreed in (("mean", synthetic.mean, agreement.mean), ("std", synthetic.std, agreement.std)):
+        if not torch.equal(found, torch.tensor(agreed, dtype=found.dtype)):
+            yield f"{name} {found.tolist()}, agreed was {list(agreed)}"
+            return
+    pixels = synthetic.as_dataset().images
+    low, high = agreement.value_range
+    if pixels.min() < low or pixels.max() > high:
+        yield f"pixels from {pixels.min():.3g} to {pixels.max():.3g}, agreed was {low:.3g} to {high:.3g}"

@@ -1,0 +1,55 @@
+"""The README's code runs, its commands exist, and its tables are not stale."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core_distill.cli.main import app
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_two_commands_open_it():
+    commands = re.findall(r"^\$ (.*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+    assert commands[:2] == ["make demo", "make test"]
+
+
+def test_its_python_runs_top_to_bottom(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert blocks
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("line", re.findall(r"^\$ (stillroom .*)$", README, flags=re.MULTILINE))
+def test_its_commands_and_options_exist(line):
+    import click
+    import typer
+
+    _, name, *rest = shlex.split(line)
+    group = typer.main.get_command(app)
+    context = click.Context(group)
+    command = group.get_command(context, name)
+    assert command is not None, name
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in rest if word.startswith("--")} <= known
+
+
+def test_generated_parts_are_current():
+    from generate_readme import generated
+
+    assert generated(README) == README, "run python tests/generate_readme.py"
