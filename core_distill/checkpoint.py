@@ -47,7 +47,7 @@ class Checkpoint:
         skeleton = {name: _strip(part.state_dict(), name, tensors) for name, part in parts.items()}
         content = {"identity": self._identity, "step": step, "episode": episode, "parts": skeleton}
         data = safetensors.torch.save(tensors, {_KEY: json.dumps(content, sort_keys=True)})
-        write_atomically(self.path, data)
+        write_atomically(self.path, data, owner_only=True)
         self._last = time.monotonic()
 
     def resume(self, parts: Mapping[str, Stateful]) -> tuple[int, int]:

@@ -50,7 +50,7 @@ class Experiment:
     def identity(self) -> dict[str, object]:
         """What makes two runs the same run, as JSON values."""
         return {
-            "data": {"name": self.data.name, "digest": self.data.digest},
+            "data": {"name": self.data.name, "digest": self.data.digest, "train": self.data.train.digest()},
             "recipe": self.recipe.describe(),
             "seed": self.seed,
             "device": self.device.split(":")[0],
@@ -110,9 +110,13 @@ def run_experiment(
         "hardware": hardware(experiment.device),
         "command": command,
         "scores": {},
-        "test_set": "used once, after distillation; nothing was chosen on it",
+        "test_set": "not used",
     }
-    synthetic, results["distillation_seconds"] = _distilled(experiment, folder, show)
+    try:
+        synthetic, results["distillation_seconds"] = _distilled(experiment, folder, show)
+    except ValueError:
+        folder.withdraw()
+        raise
     metadata = experiment.metadata()
     if not folder.artefact.exists():
         save_artefact(folder.artefact, synthetic, metadata=metadata, precision=experiment.precision)
@@ -177,6 +181,7 @@ def _score_all(
             "bytes": num_bytes,
             "seconds": round(time.monotonic() - start, 1),
         }
+        results["test_set"] = "used once for each score, after distillation; nothing was chosen on it"
         folder.write_results(results)
 
     own = released.to(experiment.device)

@@ -9,10 +9,11 @@ from pathlib import Path
 _UNFINISHED = ".part"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, owner_only: bool = False) -> None:
     """Write beside `path`, flush to the disk, then rename over it: the old content stays until the new is whole.
 
-    Raises `OSError` that names the file and says that its last good version is kept; no temporary file remains.
+    `owner_only` keeps others from reading it. Raises `OSError` that names the file and says that its last good version is
+    kept; no temporary file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = ""
@@ -22,7 +23,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        if not owner_only:
+            os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
         if name:

@@ -5,15 +5,28 @@ import zlib
 import numpy as np
 import torch
 
+_STATE_WORDS = 624
+"""Words of the Mersenne Twister behind PyTorch's CPU generators."""
+
+_WORDS_AT = 24
+"""Where they start in `Generator.get_state()`, as 64-bit numbers: after the seed, two counters and the next position."""
+
 
 def derive_generator(seed: int, *path: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for `(seed, *path)`, for example `(seed, "episode", 3)`; different paths give independent streams.
 
-    Mixing is numpy's `SeedSequence`, so neighbouring seeds and paths are as unrelated as distant ones. Raises
-    `ValueError` for a negative number.
+    Mixing is numpy's `SeedSequence`, so neighbouring seeds and paths are as unrelated as distant ones. It fills the whole
+    state of a CPU generator (`manual_seed` would keep 32 bits of a seed), and the 64 bits that a CUDA generator has.
+    Raises `ValueError` for a negative number.
     """
     numbers = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in path]
     if seed < 0 or any(number < 0 for number in numbers):
         raise ValueError(f"seeds are whole numbers from 0 up, got {(seed, *path)}")
-    state = np.random.SeedSequence(seed, spawn_key=numbers).generate_state(1, np.uint64)
-    return torch.Generator(device=device).manual_seed(int(state[0]))
+    sequence = np.random.SeedSequence(seed, spawn_key=numbers)
+    generator = torch.Generator(device=device).manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+    if generator.device.type == "cpu":
+        state = generator.get_state()
+        words = sequence.generate_state(_STATE_WORDS, np.uint32).astype(np.uint64)
+        state[_WORDS_AT : _WORDS_AT + 8 * _STATE_WORDS] = torch.from_numpy(words.view(np.uint8))
+        generator.set_state(state)
+    return generator

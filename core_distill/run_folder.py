@@ -43,6 +43,11 @@ class RunFolder:
             told = "; ".join(f"{key} is {_short(found.get(key))}, now {_short(now.get(key))}" for key in keys)
             raise ValueError(f"{self.path} belongs to another run ({told}); choose another output folder with --out")
 
+    def withdraw(self) -> None:
+        """Give the folder up where the run has left nothing but its name in it, so that another may have it."""
+        if {file.name for file in self.path.iterdir()} == {"run.json"}:
+            (self.path / "run.json").unlink()
+
     def checkpoint(self, *, every_seconds: float = 20.0) -> Checkpoint:
         """The checkpoint of this run, resumed from where it stands and written at most every `every_seconds`."""
         return Checkpoint(self._checkpoint_path, identity=self._identity, every_seconds=every_seconds)

@@ -11,10 +11,10 @@ from core_distill.data import ClassSampler
 from core_distill.distill import Progress, distill
 from core_distill.networks import Architecture, ConvNet, network_factory
 from core_distill.randomness import derive_generator
-from core_distill.recipes import prepare
+from core_distill.recipes import find_recipe, prepare
 from core_distill.synthetic.storage import decode_artefact
 from core_distill.training import fit
-from federated.request import Request, from_config
+from federated.request import FindRecipe, Request, from_config
 from federated.wire import RECORD, artefact_bytes, to_record
 
 LoadPartition = Callable[[Context], ClassSampler | None]
@@ -22,7 +22,11 @@ LoadPartition = Callable[[Context], ClassSampler | None]
 
 
 def make_client_app(
-    load_partition: LoadPartition, *, network: Architecture = ConvNet, device: str = "cpu"
+    load_partition: LoadPartition,
+    *,
+    network: Architecture = ConvNet,
+    find: FindRecipe = find_recipe,
+    device: str = "cpu",
 ) -> ClientApp:
     """A Flower app with two actions on the same local data.
 
@@ -30,13 +34,15 @@ def make_client_app(
       own last set in later rounds;
     - `train` is FedAvg's local training of `network` from the arrays sent, by the settings sent.
 
-    A client without examples answers with `num-examples` 0, and no set. Only what is in the reply leaves the client.
+    The server sends a recipe's name and values; `find` turns the name into a method, so that a method of your own, or a
+    private one, runs at the client by its own code. A client without examples answers with `num-examples` 0, and no set.
+    Only what is in the reply leaves the client.
     """
     app = ClientApp()
 
     @app.train("distill")
     def distill_locally(message: Message, context: Context) -> Message:
-        return Message(_distilled(message, context, load_partition(context), device), reply_to=message)
+        return Message(_distilled(message, context, load_partition(context), find, device), reply_to=message)
 
     @app.train()
     def train_locally(message: Message, context: Context) -> Message:
@@ -45,8 +51,10 @@ def make_client_app(
     return app
 
 
-def _distilled(message: Message, context: Context, real: ClassSampler | None, device: str) -> RecordDict:
-    request = from_config(message.content.config_records["config"])
+def _distilled(
+    message: Message, context: Context, real: ClassSampler | None, find: FindRecipe, device: str
+) -> RecordDict:
+    request = from_config(message.content.config_records["config"], find=find)
     if real is None:
         return RecordDict({"metrics": MetricRecord({"num-examples": 0})})
     started = time.perf_counter()

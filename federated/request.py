@@ -1,7 +1,7 @@
 """What the server asks of a client, as Flower settings: a recipe by name with all its values, and a seed."""
 
 import json
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from flwr.app import ConfigRecord
 
@@ -10,7 +10,13 @@ from core_distill.recipes import Recipe, find_recipe
 ACTION = "train.distill"
 """The message type that reaches a `@app.train("distill")` handler."""
 
-_KINDS = {"recipe": str, "values": str, "seed": int, "server-round": int}
+_KINDS = {"recipe": str, "method": str, "values": str, "seed": int, "server-round": int}
+
+
+class FindRecipe(Protocol):
+    """Looks a recipe up by name, as `core_distill.recipes.find_recipe` does; your own adds your own recipes."""
+
+    def __call__(self, name: str, *, images_per_class: int) -> Recipe: ...
 
 
 class Request(NamedTuple):
@@ -27,6 +33,7 @@ def to_config(request: Request) -> ConfigRecord:
     return ConfigRecord(
         {
             "recipe": recipe.name,
+            "method": str(recipe.describe()["method"]),
             "values": json.dumps(recipe.values(), sort_keys=True),
             "seed": request.seed,
             "server-round": request.server_round,
@@ -34,16 +41,22 @@ def to_config(request: Request) -> ConfigRecord:
     )
 
 
-def from_config(config: ConfigRecord) -> Request:
+def from_config(config: ConfigRecord, *, find: FindRecipe = find_recipe) -> Request:
     """The request in a message's settings.
 
-    Raises `ValueError` where a setting is missing or of another type, for a recipe this client does not know, and for a
-    value it does not have.
+    `find` is where this client looks recipes up. Raises `ValueError` where a setting is missing or of another type, for a
+    recipe this client does not know or knows with another method, and for a value it does not have.
     """
     for name, kind in _KINDS.items():
         if not isinstance(config.get(name), kind):
             raise ValueError(f"the request needs {name!r}, a {kind.__name__}; it has {sorted(config)}")
     values = json.loads(str(config["values"]))
     images_per_class = values.pop("images_per_class")
-    recipe = find_recipe(str(config["recipe"]), images_per_class=images_per_class).with_values(values)
+    recipe = find(str(config["recipe"]), images_per_class=images_per_class).with_values(values)
+    method = recipe.describe()["method"]
+    if method != config["method"]:
+        raise ValueError(
+            f"the server means {config['method']!r} by the recipe {recipe.name!r}, this client {method!r}; give both the same "
+            "recipe, a client's through make_client_app(..., find=...)"
+        )
     return Request(recipe, int(str(config["seed"])), int(str(config["server-round"])))

@@ -5,6 +5,9 @@ from privacy.accounting import ACCOUNTANT
 from privacy.audit import AuditReport
 from privacy.run import PrivateRun
 
+UNPREDICTABLE = "unpredictable"
+"""What a card says of noise whose seed nobody was given."""
+
 
 def privacy_card(run: PrivateRun, *, audit: AuditReport | None = None) -> dict[str, object]:
     """The card of a finished private run, as JSON values.
@@ -30,7 +33,7 @@ def privacy_card(run: PrivateRun, *, audit: AuditReport | None = None) -> dict[s
                 "class_size": run.data.public_class_size,
                 "normalisation": True,
             },
-            "noise": "repeatable from a given seed" if run.secret.known else "unpredictable",
+            "noise": "repeatable from a given seed" if run.secret.known else UNPREDICTABLE,
             "covers": "the synthetic set; not scores, audits or choices of settings made by looking at the data",
         },
         "audit": audit.as_dict() if audit else None,
@@ -49,7 +52,8 @@ def describe_card(card: dict[str, object]) -> str:
         return "privacy: no guarantee"
     count = sum(release["count"] for release in guarantee["releases"])
     lines = [
-        f"privacy: epsilon {guarantee['epsilon']:.3f} at delta {guarantee['delta']:g} ({guarantee['neighbouring']})",
+        f"privacy: epsilon {guarantee['epsilon']:.3f} at delta {guarantee['delta']:g} ({guarantee['neighbouring']})"
+        + ("" if guarantee["noise"] == UNPREDICTABLE else "; NOT against anybody who knows the noise seed"),
         f"  {count} releases of a {guarantee['mechanism']} mechanism under {guarantee['sampler']} sampling; "
         f"clipping norm {guarantee['clip_norm']:.3g}",
         f"  noise: {guarantee['noise']}",

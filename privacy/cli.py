@@ -71,6 +71,7 @@ def run(
 
         stillroom privacy fashion-mnist --recipe dm --ipc 10 --epsilon 3 --clip 20
     """
+    from core_distill.augment import dsa_for
     from core_distill.data import load_data
     from core_distill.evaluation import Protocol
     from core_distill.recipes import find_recipe
@@ -83,10 +84,14 @@ def run(
     if not splits.public_normalisation:
         constants = [0.5] * splits.train.image_shape[0]
         splits = load_data(data, data_dir=data_dir, mean=constants, std=constants)
+    counted = class_size is None
     class_size = class_size or len(splits.train) // len(splits.train.classes)
     chosen = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=pick_schedule(schedule, device))
     fitting = min(int(chosen.values()["batch_size"]), class_size)
     chosen = chosen.with_values({"initialise": "noise", "batch_size": fitting, **read_settings(set_)})
+    protocol = Protocol(
+        network=chosen.network, num_networks=max(networks, 1), epochs=epochs, augment=dsa_for(splits.name)
+    )
     experiment = PrivateExperiment(
         data=splits,
         recipe=chosen,
@@ -98,13 +103,14 @@ def run(
         noise_seed=noise_seed,
         seed=seed,
         device=device,
-        protocol=Protocol(network=chosen.network, num_networks=networks, epochs=epochs) if networks else None,
+        protocol=protocol if networks else None,
         audit=AuditPlan(num_canaries=canaries, num_guesses=max(2, canaries // 12 * 2)) if audit else None,
     )
     out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-private-seed{seed}"
     screen = console()
     screen.print(
-        f"{splits.name}: about {class_size} records in each of {len(splits.train.classes)} classes, taken as public",
+        f"{splits.name}: about {class_size} records in each of {len(splits.train.classes)} classes, taken as public"
+        + (" (counted here: give --class-size if that number is private)" if counted else ""),
         markup=False,
     )
     results = run_private_experiment(experiment, out, show=progress)

@@ -20,9 +20,8 @@ def demo(context: DemoContext) -> list[DemoRow]:
         delta=DELTA,
         target_epsilon=EPSILON,
         seed=context.seed,
-        noise_seed=context.seed,
         device=context.device,
-        protocol=Protocol(network=recipe.network, num_networks=2, epochs=100),
+        protocol=Protocol(network=recipe.network, num_networks=2, epochs=100, augment=recipe.augment),
         audit=AuditPlan(),
     )
     results = run_private_experiment(experiment, context.out)

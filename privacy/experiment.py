@@ -82,7 +82,7 @@ class PrivateExperiment:
     def identity(self) -> dict[str, object]:
         """What makes two runs the same run, as JSON values; it stays in the run's folder."""
         return {
-            "data": {"name": self.data.name, "digest": self.data.digest},
+            "data": {"name": self.data.name, "digest": self.data.digest, "train": self.data.train.digest()},
             "recipe": self.recipe.describe(),
             "privacy": {
                 "public_class_size": self.public_class_size,
@@ -110,9 +110,10 @@ def run_private_experiment(experiment: PrivateExperiment, out: Path, *, show: Sh
     """
     run = experiment.make(experiment.data.train)
     folder = RunFolder(out, identity=experiment.identity())
-    if folder.artefact.exists():
-        return folder.results()
     checkpoint = folder.checkpoint()
+    if folder.artefact.exists():
+        checkpoint.path.unlink(missing_ok=True)  # a kill may have come between the release and this
+        return folder.results()
     with show(f"distil {experiment.recipe.name} privately", run.steps) as advance:
 
         def observe(progress: Progress) -> None:
@@ -130,7 +131,7 @@ def run_private_experiment(experiment: PrivateExperiment, out: Path, *, show: Sh
         "privacy": card,
         "audits": {name: report.as_dict() for name, report in audits.items()},
         "scores": scores,
-        "test_set": "used once, after distillation; nothing was chosen on it",
+        "test_set": "used once, after distillation; nothing was chosen on it" if scores else "not used",
     }
     folder.write_results(results)
     released = released_form(run.synthetic)

@@ -102,6 +102,8 @@ def make_private(
     """
     kind: Any = recipe.method.func if isinstance(recipe.method, functools.partial) else recipe.method
     admit(kind, initialised_from_real=recipe.initialise is not noise, public_normalisation=public_normalisation)
+    if noise_seed == seed:
+        raise ValueError(f"noise_seed must differ from seed, which the artefact publishes; both are {seed}")
     if (target_epsilon is None) == (noise_multiplier is None):
         raise ValueError(f"give either target_epsilon or noise_multiplier, got {target_epsilon} and {noise_multiplier}")
     rate = _sampling_rate(recipe, public_class_size)

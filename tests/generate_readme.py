@@ -1,6 +1,6 @@
 """Writes the generated parts of README.md: the table of recipes, and numbers from committed results.
 
-`python tests/generate_readme.py` rewrites the blocks between `<!-- name -->` and `<!-- /name -->`; a test checks that
+`python -m tests.generate_readme` rewrites the blocks between `<!-- name -->` and `<!-- /name -->`; a test checks that
 nothing is stale.
 """
 

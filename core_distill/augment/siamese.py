@@ -11,6 +11,8 @@ from core_distill.augment.operations import OPERATIONS
 from core_distill.randomness import derive_generator
 from core_distill.types import Batch
 
+_MIRRORED_MEANS_ANOTHER = ("digits", "mnist", "svhn")
+
 DSA_OPERATIONS = tuple(OPERATIONS)
 """All six, the strategy for Fashion-MNIST and CIFAR; leave out `flip` for digits."""
 
@@ -79,6 +81,11 @@ class Dsa:
                     results.append(OPERATIONS[name].apply(part[number], *parameters))
         back = order.argsort()
         return [torch.cat(results).index_select(0, back) for results in changed]
+
+
+def dsa_for(data: str) -> Dsa:
+    """DSA's strategy for a data set by name: all six operations, but no flips of digits (MNIST, SVHN, digits)."""
+    return Dsa(tuple(name for name in DSA_OPERATIONS if name != "flip" or data not in _MIRRORED_MEANS_ANOTHER))
 
 
 all_operations = Dsa()

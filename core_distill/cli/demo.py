@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from core_distill.cli.console import console, print_table, progress
+from core_distill.cli.extras import install_hint
 from core_distill.cli.options import Device, Seed, pick_device
 
 
@@ -50,6 +51,12 @@ def demo(
     context = DemoContext(data, recipe, synthetic, out, seed, device)
     for point in sorted(importlib.metadata.entry_points(group="stillroom.demo"), key=lambda point: point.name):
         console().print(f"{point.name} ...", markup=False)
-        rows.extend(point.load()(context._replace(out=out / point.name)))
+        try:
+            rows.extend(point.load()(context._replace(out=out / point.name)))
+        except ModuleNotFoundError as error:
+            hint = install_hint(error)
+            if hint is None:
+                raise
+            rows.append(DemoRow(point.name, hint, "", ""))
     print_table("stillroom on digits (1,797 images, 8 x 8)", ("what", "value", "beside", "value"), rows)
     console().print(f"took {time.monotonic() - start:.0f} s; written to {out}", markup=False)

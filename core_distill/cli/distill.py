@@ -53,12 +53,11 @@ def distill(
 
         stillroom distill my-images/ --recipe dsa --ipc 1 --set steps=200 --set width=64
     """
-    from core_distill.augment import Dsa
+    from core_distill.augment import dsa_for
     from core_distill.data import load_data
     from core_distill.evaluation import BASELINES, Protocol
     from core_distill.experiment import Experiment, run_experiment
     from core_distill.recipes import find_recipe
-    from core_distill.recipes.schedules import siamese_operations
 
     device = pick_device(device)
     chosen = pick_schedule(schedule, device)
@@ -69,7 +68,7 @@ def distill(
         network=full.network,
         num_networks=max(networks, 1),
         epochs=epochs,
-        augment=Dsa(operations=siamese_operations(splits.name)),
+        augment=dsa_for(splits.name),
     )
     experiment = Experiment(
         data=splits,

@@ -32,12 +32,11 @@ def evaluate(
 
         stillroom evaluate synthetic.safetensors --network all --on validation
     """
-    from core_distill.augment import Dsa, no_augment
+    from core_distill.augment import dsa_for, no_augment
     from core_distill.data import load_data
     from core_distill.evaluation import Protocol
     from core_distill.evaluation import evaluate as score_of
     from core_distill.networks import NETWORKS
-    from core_distill.recipes.schedules import siamese_operations
     from core_distill.synthetic.storage import load_artefact
 
     chosen = sorted(NETWORKS) if "all" in network else network
@@ -48,10 +47,12 @@ def evaluate(
             f"got {', '.join(network)} and {on}"
         )
     released = load_artefact(artefact)
-    made_from: dict[str, Any] = released.metadata.get("data", {})
+    told = released.metadata.get("data")
+    made_from: dict[str, Any] = told if isinstance(told, dict) else {}
     if not data and not {"name", "digest"} <= made_from.keys():
         raise ValueError(f"{artefact} does not say what it was made from; name the data to test on")
-    splits = load_data(data or made_from["name"], data_dir=data_dir)
+    mean, std = released.synthetic.mean.tolist(), released.synthetic.std.tolist()
+    splits = load_data(data or str(made_from["name"]), data_dir=data_dir, mean=mean, std=std)
     if not data and splits.digest != made_from["digest"]:
         raise ValueError(f"{splits.name} here is not what the artefact was made from; name the data to test on")
     if splits.train.num_classes != released.synthetic.num_classes:
@@ -65,7 +66,7 @@ def evaluate(
             network=NETWORKS[name],
             num_networks=networks,
             epochs=epochs,
-            augment=Dsa(operations=siamese_operations(splits.name)) if augment else no_augment,
+            augment=dsa_for(splits.name) if augment else no_augment,
         )
         with progress(f"evaluate {name}", networks) as advance:
             score = score_of(train, real, protocol, seed=seed, watch=functools.partial(advance, note="networks"))

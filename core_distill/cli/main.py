@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import sys
 import traceback
+import warnings
 from typing import Annotated
 
 import click
@@ -13,17 +14,8 @@ from typer.core import TyperGroup
 from core_distill.cli.demo import demo
 from core_distill.cli.distill import distill
 from core_distill.cli.evaluate import evaluate
+from core_distill.cli.extras import install_hint
 from core_distill.cli.inspect import inspect
-
-_EXTRAS = {
-    "avalanche": "continual",
-    "datasets": "federated",
-    "dp_accounting": "privacy",
-    "flwr": "federated",
-    "flwr_datasets": "federated",
-    "ray": "federated",
-}
-"""Third-party modules an extra installs, and the extra."""
 
 
 class _Commands(TyperGroup):
@@ -97,16 +89,25 @@ def root(
     """Options of every command; `--debug` is read in `main`, wherever it stands."""
 
 
+_INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0 done, 1 something went wrong, 2 the input was wrong."""
     # Threads that sleep between two parallel parts instead of spinning: the same speed on an idle machine, several times
     # faster where other work shares the cores. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    warnings.showwarning = _show_warning
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         app(arguments, prog_name="stillroom", standalone_mode=True)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        raise
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -115,14 +116,17 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _explained(error: Exception) -> tuple[int, str]:
-    """The exit code and the one line a person can act on.
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as a person reads it, without the line of code that gave it."""
+    typer.echo(f"warning: {message}", err=True)
 
-    A missing part of an installed module, such as `avalanche.no_such_part`, is a mistake and not a missing extra.
-    """
+
+def _explained(error: Exception) -> tuple[int, str]:
+    """The exit code and the one line a person can act on."""
     told = " ".join(str(error).split())
-    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-        return 2, f'{error.name} is not installed; run: pip install "stillroom[{_EXTRAS[error.name]}]"'
+    hint = install_hint(error)
+    if hint is not None:
+        return 2, hint
     if isinstance(error, ValueError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return 2, told
     if isinstance(error, OSError):

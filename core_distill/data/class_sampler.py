@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Generator, Tensor
 
+from core_distill.data.digest import content_digest
 from core_distill.types import Batch
 
 
@@ -122,6 +123,10 @@ class ClassSampler:
             return self
         images, labels = self.images.to(device), self.labels.to(device)
         return ClassSampler(images, labels, num_classes=self.num_classes, mean=self.mean, std=self.std)
+
+    def digest(self) -> str:
+        """A short name for the examples in their order, with their normalisation: 16 hexadecimal digits."""
+        return content_digest(self.images, self.labels, self.mean, self.std)
 
     def require_all_classes(self, class_names: Sequence[str]) -> None:
         """Raise `ValueError`, naming them, where classes have no examples; `class_names` has one name a class."""

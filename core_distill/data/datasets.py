@@ -130,8 +130,8 @@ def from_tensors(
         highest = max((int(labels.max()) for _, labels in (train, test) if labels.numel()), default=-1)
         class_names = [str(number) for number in range(highest + 1)]
     return make_splits(
-        Examples(*train),
-        Examples(*test),
+        _single(train),
+        _single(test),
         name=name,
         class_names=class_names,
         mean=mean,
@@ -139,6 +139,12 @@ def from_tensors(
         validation_fraction=validation_fraction,
         seed=seed,
     )
+
+
+def _single(examples: tuple[Tensor, Tensor]) -> Examples:
+    """Double precision as single, which is what networks have."""
+    images, labels = examples
+    return Examples(images.float() if images.dtype == torch.float64 else images, labels)
 
 
 def _folder(source: str | Path) -> Path:

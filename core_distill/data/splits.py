@@ -1,6 +1,5 @@
 """Train, validation and test: how they are cut from each other, normalised and identified."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -9,12 +8,12 @@ import torch
 from torch import Generator, Tensor
 
 from core_distill.data.class_sampler import ClassSampler, check_images, check_labels
+from core_distill.data.digest import content_digest
 from core_distill.randomness import derive_generator
 
 TEST_FRACTION = 0.2
 """The part of each class that becomes the test set where a source comes without one."""
 
-_DIGEST_LENGTH = 16
 _CHUNK = 1024
 
 
@@ -85,7 +84,7 @@ def make_splits(
         test=sampler(*test),
         class_names=tuple(class_names),
         public_normalisation=mean is not None,
-        digest=content_digest(train, test),
+        digest=content_digest(*train, *test),
     )
     splits.train.require_all_classes(splits.class_names)
     return splits
@@ -128,16 +127,6 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     squares = torch.stack([(chunk.double() - mean.unsqueeze(1)).square().sum(1) for chunk in chunks]).sum(0)
     std = (squares / count).sqrt()
     return mean / scale, torch.where(std > 1e-8 * mean.abs(), std / scale, 1)
-
-
-def content_digest(train: Examples, test: Examples) -> str:
-    """The first 16 hexadecimal digits of sha256 over types, shapes and bytes of both sets, in the order given."""
-    content = hashlib.sha256()
-    for tensor in (*train, *test):
-        values = tensor.detach().cpu().contiguous().numpy()
-        content.update(f"{values.dtype} {values.shape}".encode())
-        content.update(values.reshape(-1).view("uint8").data)
-    return content.hexdigest()[:_DIGEST_LENGTH]
 
 
 def _check_sets(train: Examples, test: Examples, *, num_classes: int) -> None:

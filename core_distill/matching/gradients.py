@@ -29,7 +29,7 @@ class MeanGradient:
         refuse_batch_statistics(network)
         parameters = _detached_parameters(network)
         gradient = grad(_weighted_loss, argnums=1)
-        weights = torch.ones_like(batch.images[:, :, 0].flatten(2)[..., 0]) if batch.weights is None else batch.weights
+        weights = batch.images.new_ones(batch.images.shape[:2]) if batch.weights is None else batch.weights
         if batch.images.is_cuda:
             rows = vmap(gradient, in_dims=(None, None, 0, 0, 0))
             stacked = rows(network, parameters, batch.images, batch.labels, weights)

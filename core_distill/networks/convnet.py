@@ -6,7 +6,7 @@ from typing import final
 from torch import Tensor, nn
 
 from core_distill.networks.norms import NormLayer, instance_norm
-from core_distill.networks.shapes import image_sides
+from core_distill.networks.shapes import check_width, image_sides
 
 
 @final
@@ -36,6 +36,7 @@ class ConvNet(nn.Module):
         norm: NormLayer = instance_norm,
     ) -> None:
         super().__init__()
+        check_width(width, "ConvNet")
         channels, *sides = image_sides(image_shape, "ConvNet")
         depth = depth or _fitting_depth(min(sides))
         _check_depth(sides, depth)

@@ -5,7 +5,7 @@ from typing import final
 from torch import Tensor, nn
 
 from core_distill.networks.norms import NormLayer, batch_norm
-from core_distill.networks.shapes import image_sides
+from core_distill.networks.shapes import check_width, image_sides
 
 
 @final
@@ -28,6 +28,7 @@ class ResNet18(nn.Module):
         norm: NormLayer = batch_norm,
     ) -> None:
         super().__init__()
+        check_width(width, "ResNet18")
         channels, height, columns = image_sides(image_shape, "ResNet18")
         stem = norm(width)
         if isinstance(stem, nn.GroupNorm) and stem.num_groups == width and max(height, columns) <= 8:

@@ -10,3 +10,9 @@ def image_sides(image_shape: tuple[int, ...], architecture: str) -> tuple[int, i
         )
     channels, height, width = image_shape
     return channels, height, width
+
+
+def check_width(width: int, network: str) -> None:
+    """Raise `ValueError` for a width below 1."""
+    if width < 1:
+        raise ValueError(f"{network} needs a width of at least 1, got {width}")

@@ -47,6 +47,7 @@ def initial_set(real: ClassSampler, recipe: Recipe, *, seed: int) -> SyntheticSe
         images_per_class=recipe.images_per_class,
         mean=real.mean,
         std=real.std,
+        learn_step_size=recipe.learn_step_size,
     ).to(real.device)
 
 

@@ -2,10 +2,10 @@
 
 import functools
 
-from core_distill.augment import no_augment
+from core_distill.augment import dsa_for, no_augment
 from core_distill.methods import GradientMatching
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, siamese_operations
+from core_distill.recipes.schedules import Schedule
 from core_distill.synthetic.initialise import noise, real_images
 
 _NETWORKS = 1_000
@@ -26,8 +26,9 @@ def dsa(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
     recipe = _paper(images_per_class).renamed(
         "dsa", paper="Dataset Condensation with Differentiable Siamese Augmentation, arXiv 2102.08259"
     )
-    operations = ",".join(siamese_operations(data))
-    return _scheduled(recipe.with_values({"augment": operations, "initialise": real_images}), schedule)
+    return _scheduled(
+        recipe.with_values({"augment": ",".join(dsa_for(data).operations), "initialise": real_images}), schedule
+    )
 
 
 def _paper(images_per_class: int) -> Recipe:
@@ -49,4 +50,4 @@ def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:
     if schedule == "paper":
         return recipe
     changed = recipe.with_values({"steps": 300, "batch_size": 64, "inner_steps": 5, "image_learning_rate": 1.0})
-    return changed.because("CPU schedule of this library: 300 steps, batch 64, 5 inner epochs, SGD 1.0")
+    return changed.because("CPU schedule: 300 steps, batch 64, 5 inner epochs, SGD 1.0, untuned; else as released")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -39,6 +40,7 @@ class Recipe:
         steps: losses in all (an episode may yield several).
         method: a method class or a partial of one that fixes values; it is called with `real`, `new_network`, `augment`.
         network: the architecture that is matched on.
+        learn_step_size: whether the set's step size is learned with the images.
         image_learning_rate, label_learning_rate, step_learning_rate, momentum: of SGD on what is learned.
     """
 
@@ -55,6 +57,7 @@ class Recipe:
     initialise: Initialise = real_images
     image_learning_rate: float = 1.0
     label_learning_rate: float = 0.1
+    learn_step_size: bool = False
     step_learning_rate: float = 1e-5
     momentum: float = 0.5
 
@@ -68,23 +71,26 @@ class Recipe:
 
     def values(self) -> dict[str, Any]:
         """Every value that `with_values` may change, by name: the recipe's own, its method's and its network's."""
+        return {name: _written(name, value) for name, value in self._named().items()}
+
+    def _named(self) -> dict[str, Any]:
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for outside in ("name", "paper", "source", "method", "network"):
             del own[outside]
         own["augment"] = ",".join(self.augment.operations)
         own["network"] = _bare(self.network)
-        named = {**own, **_keywords(self.method), **_keywords(self.network)}
-        return {name: _written(name, value) for name, value in sorted(named.items())}
+        return dict(sorted({**own, **_keywords(self.method), **_keywords(self.network)}.items()))
 
     def with_values(self, changes: Mapping[str, object]) -> Self:
         """This recipe with some values changed; text is read as the type the value has, `"60"` as a number.
 
-        Raises `ValueError` for a name that does not exist (listing those that do) or a value of another type.
+        A rate of something that is not learned warns. Raises `ValueError` for a name that does not exist (listing those
+        that do) or a value of another type.
         """
         if "network" in changes:
             other = dataclasses.replace(self, network=_read("network", changes["network"], None))
             return other.with_values({name: value for name, value in changes.items() if name != "network"})
-        known = self.values()
+        known = self._named()
         unknown = sorted(set(changes) - set(known))
         if unknown:
             raise ValueError(f"recipe {self.name} has no value {', '.join(unknown)}; it has {', '.join(known)}")
@@ -99,7 +105,15 @@ class Recipe:
                 network = _fixed(network, name, value)
             else:
                 own[name] = value
-        return dataclasses.replace(self, network=network, **own)
+        changed = dataclasses.replace(self, network=network, **own)
+        changed._warn_of_idle_rates(changes)
+        return changed
+
+    def _warn_of_idle_rates(self, changes: Mapping[str, object]) -> None:
+        learned = {"label_learning_rate": self.labels is not HardLabels, "step_learning_rate": self.learn_step_size}
+        for name in sorted(set(changes) & {name for name, is_learned in learned.items() if not is_learned}):
+            if changes[name] != getattr(type(self), name):
+                warnings.warn(f"{name} has no effect: recipe {self.name} does not learn what it is for", stacklevel=3)
 
     def because(self, source: str) -> Self:
         """This recipe with another account of where its values came from."""
@@ -118,6 +132,7 @@ class Recipe:
             "source": self.source,
             "method": method.__name__,
             "values": self.values(),
+            "functions": {**_functions(self.method), **_functions(self.network)},
         }
 
 
@@ -136,7 +151,18 @@ def _keywords(target: Any) -> dict[str, Any]:
     parameters = inspect.signature(_bare(target)).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
     values = {**defaults, **fixed}
-    return {name: value for name, value in values.items() if isinstance(value, int | float | str) or name in _CHOICES}
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int | float | str | tuple) or name in _CHOICES
+    }
+
+
+def _functions(target: Any) -> dict[str, str]:
+    """Names of what a partial fixes beside plain values, such as a distance."""
+    fixed = target.keywords if isinstance(target, functools.partial) else {}
+    others = {name: value for name, value in fixed.items() if name not in _keywords(target)}
+    return {name: getattr(value, "__qualname__", type(value).__qualname__) for name, value in others.items()}
 
 
 def _written(name: str, value: Any) -> Any:
@@ -144,7 +170,7 @@ def _written(name: str, value: Any) -> Any:
         return next(
             (word for word, choice in _CHOICES[name].items() if choice == value), getattr(value, "__name__", str(value))
         )
-    return value
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _read(name: str, value: object, current: object) -> Any:
@@ -163,9 +189,18 @@ def _read(name: str, value: object, current: object) -> Any:
             if number != int(number) or number < 0:
                 raise ValueError
             return int(number)
+        if isinstance(current, tuple):
+            parts = value.split(",") if isinstance(value, str) else value
+            return tuple(type(current[0])(part) for part in parts)  # type: ignore[attr-defined]
         if isinstance(current, float) and not math.isfinite(float(str(value))):
             raise ValueError
         return type(current)(value)  # type: ignore[call-arg]
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        kind = {"int": "a whole number from 0 up", "float": "a number", "bool": "true or false"}[type(current).__name__]
+        kinds = {
+            bool: "true or false",
+            float: "a number",
+            int: "a whole number from 0 up",
+            tuple: "numbers with commas",
+        }
+        kind = kinds[type(current)]
         raise ValueError(f"{name} must be {kind}, like {current!r}, got {value!r}") from error

@@ -117,3 +117,13 @@ def test_what_killed_writers_left_is_cleaned_up_and_nothing_else(folder):
         (folder.path / name).touch()
     RunFolder(folder.path, identity=IDENTITY)
     assert {path.name for path in folder.path.iterdir()} == {"run.json", *mine}
+
+
+def test_a_run_that_left_nothing_gives_its_folder_up_and_one_that_did_keeps_it(tmp_path):
+    folder = RunFolder(tmp_path / "run", identity={"seed": 0})
+    folder.withdraw()
+    other = RunFolder(tmp_path / "run", identity={"seed": 1})
+    other.write_results({"a": 1})
+    other.withdraw()
+    with pytest.raises(ValueError, match="belongs to another run"):
+        RunFolder(tmp_path / "run", identity={"seed": 0})

@@ -1,13 +1,16 @@
 """What each command of the core does and prints."""
 
+import dataclasses
+import importlib.metadata
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from core_distill import experiment as experiments
 from core_distill.cli.demo_types import DemoRow
-from core_distill.evaluation import Protocol
+from core_distill.evaluation import Protocol, Score
 from core_distill.networks import NETWORKS
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.storage import load_artefact, save_artefact
@@ -28,7 +31,7 @@ def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
     assert len(SyntheticSet.load(out / "synthetic.safetensors")) == 10
     assert (out / "images.png").exists()
     assert "digits: 1295 training images, 10 classes" in said.out
-    assert "dsa, cpu schedule (CPU schedule of this library" in said.out
+    assert "dsa, cpu schedule (CPU schedule" in said.out
     assert "set accuracy images/class bytes evaluation" in words(said.out)
     for name, score in results["scores"].items():
         assert f"{name} {100 * score['accuracy']['mean']:.1f} ± 0.0 % 1 {score['bytes']}" in words(said.out)
@@ -89,7 +92,7 @@ def test_the_same_command_goes_on_and_another_checkpoint_interval_is_the_same_ru
 def test_evaluate_on_one_network(stillroom, finished_run):
     said = stillroom("evaluate", finished_run / "synthetic.safetensors", "--epochs", 1, "--networks", 2)
     assert (said.code, said.error) == (0, "")
-    assert "Accuracy on digits test (358 images)" in said.out
+    assert "Accuracy on digits test (359 images)" in said.out
     (line,) = [line for line in said.out.splitlines() if line.startswith("  convnet ")]
     assert len(line.split(",")) == 2
 
@@ -97,7 +100,7 @@ def test_evaluate_on_one_network(stillroom, finished_run):
 def test_evaluate_on_validation_and_several_networks(stillroom, finished_run):
     options = ["--epochs", 1, "--networks", 1, "--network", "mlp", "--network", "lenet", "--on", "validation"]
     said = stillroom("evaluate", finished_run / "synthetic.safetensors", "digits", *options)
-    assert "Accuracy on digits validation (144 images)" in said.out
+    assert "Accuracy on digits validation (143 images)" in said.out
     assert [line.split()[0] for line in said.out.splitlines() if "±" in line] == ["mlp", "lenet"]
 
 
@@ -105,8 +108,6 @@ def test_evaluate_on_all_networks_without_augmentation(stillroom, finished_run, 
     asked = []
 
     def record(train, test, protocol, **_):
-        from core_distill.evaluation import Score
-
         asked.append(protocol)
         return Score((0.5,))
 
@@ -134,11 +135,9 @@ def test_what_evaluate_does_not_know(options, told, stillroom, finished_run):
 def test_evaluate_refuses_data_that_does_not_fit(stillroom, make_folder, finished_run):
     path = finished_run / "synthetic.safetensors"
     for folder, told in (
-        (make_folder("two", classes=2), "two has 2 classes, the artefact 10"),
-        (
-            make_folder("ten", classes=10),
-            "training and test images must be of one shape, got (1, 8, 8) and (3, 16, 16)",
-        ),
+        (make_folder("two", classes=2, mode="L"), "two has 2 classes, the artefact 10"),
+        (make_folder("ten", classes=10, mode="L"), "must be of one shape, got (1, 8, 8) and (1, 16, 16)"),
+        (make_folder("colour", classes=10), "mean needs one number for each of 3 channels, got (1,)"),
     ):
         said = stillroom("evaluate", path, folder, "--epochs", 1)
         assert said.code == 2
@@ -147,14 +146,15 @@ def test_evaluate_refuses_data_that_does_not_fit(stillroom, make_folder, finishe
 
 @pytest.fixture
 def make_folder(tmp_path):
-    """`make_folder(name, classes=)`: a folder of six colour images a class."""
+    """`make_folder(name, classes=, mode=)`: a folder of six images a class, in colour unless the mode is `L`."""
 
-    def make(name, *, classes):
+    def make(name, *, classes, mode="RGB"):
         for number in range(classes):
             place = tmp_path / name / f"class{number}"
             place.mkdir(parents=True)
             for image in range(6):
-                Image.new("RGB", (16, 16), (20 * number, 10 * image, 5)).save(place / f"{image}.png")
+                shade = Image.new("RGB", (16, 16), (20 * number, 10 * image, 5))
+                shade.convert(mode).save(place / f"{image}.png")
         return tmp_path / name
 
     return make
@@ -213,35 +213,44 @@ def test_inspect_draws_the_picture_again(stillroom, finished_run):
     assert "written: again.png" in said.out
 
 
-def test_demo_puts_every_number_beside_its_baseline(stillroom, monkeypatch):
-    """At toy size, with one stand-in for the packages around the core."""
-    import dataclasses
-    import importlib.metadata
+class Point:
+    """An entry point that gives `found`, or raises it."""
 
-    from core_distill import experiment as module
+    def __init__(self, name, found):
+        self.name, self._found = name, found
 
-    real, seen = module.run_experiment, []
+    def load(self):
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+@pytest.fixture
+def small_demo(stillroom, monkeypatch):
+    """`small_demo(points)` runs the demo at toy size, with stand-ins for the packages around the core."""
+    real = experiments.run_experiment
 
     def small(experiment, out, **options):
         recipe = experiment.recipe.with_values({"steps": 1, "width": 4, "images_per_class": 1})
         protocol = Protocol(network=recipe.network, num_networks=1, epochs=1)
         return real(dataclasses.replace(experiment, recipe=recipe, protocol=protocol), out, **options)
 
+    def run(points):
+        monkeypatch.setattr(experiments, "run_experiment", small)
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points if "demo" in group else [])
+        return stillroom("demo", "--out", "show", "--device", "cpu", "--seed", 3)
+
+    return run
+
+
+def test_demo_puts_every_number_beside_its_baseline(small_demo):
+    seen = []
+
     def other(context):
         seen.append(context)
         return [DemoRow("another number", "42", "its baseline", "41")]
 
-    class Point:
-        name = "other"
-
-        def load(self):
-            return other
-
-    monkeypatch.setattr(module, "run_experiment", small)
-    monkeypatch.setattr(
-        importlib.metadata, "entry_points", lambda group: [Point()] if group == "stillroom.demo" else []
-    )
-    said = stillroom("demo", "--out", "show", "--device", "cpu", "--seed", 3)
+    said = small_demo([Point("other", other)])
     assert (said.code, said.error) == (0, "")
     table = [words(line) for line in said.out.splitlines()]
     assert "another number 42 its baseline 41" in table
@@ -252,3 +261,20 @@ def test_demo_puts_every_number_beside_its_baseline(stillroom, monkeypatch):
     assert (context.seed, context.device, context.data.name) == (3, "cpu", "digits")
     assert len(context.synthetic) == 10
     assert Path("show/distill/results.json").exists()
+
+
+def test_demo_shows_what_a_missing_part_needs_and_goes_on(small_demo):
+    points = [
+        Point("federated", ModuleNotFoundError("gone", name="flwr")),
+        Point("privacy", lambda context: [DemoRow("a number", "1", "its baseline", "2")]),
+    ]
+    said = small_demo(points)
+    assert said.code == 0
+    assert 'federated flwr is not installed; run: pip install "stillroom[federated]"' in words(said.out)
+    assert "a number 1 its baseline 2" in words(said.out)
+
+
+def test_demo_does_not_hide_a_bug(small_demo):
+    said = small_demo([Point("federated", ModuleNotFoundError("No module named 'torhc'", name="torhc"))])
+    assert said.code == 1
+    assert "a mistake of ours" in said.error

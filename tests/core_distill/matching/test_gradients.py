@@ -103,3 +103,11 @@ def test_network_gradients_stay_untouched_and_real_side_detached(network, sample
     assert all(parameter.grad is None for parameter in network.parameters())
     assert real.images.grad is None
     assert own.images.grad.abs().sum() > 0
+
+
+def test_inputs_need_not_be_images():
+    vectors = torch.randn(3, 5, 7, generator=derive_generator(0))
+    batch = Batch(vectors, torch.arange(3)[:, None].expand(3, 5))
+    network = torch.nn.Linear(7, 3)
+    for ours, naive in zip(mean_gradient(network, batch), autograd_by_class(network, batch), strict=True):
+        torch.testing.assert_close(ours, naive)

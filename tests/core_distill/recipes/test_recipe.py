@@ -8,7 +8,7 @@ import pytest
 
 from core_distill.augment import Dsa
 from core_distill.methods import GradientMatching
-from core_distill.networks import NETWORKS, NORMS, ConvNet, batch_norm, network_factory
+from core_distill.networks import MLP, NETWORKS, NORMS, ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
 from core_distill.recipes import RECIPES, find_recipe
 from core_distill.synthetic import HardLabels, SoftLabels
@@ -59,6 +59,8 @@ def test_an_unknown_name_lists_the_known(name):
         ("initialise", "noise", "noise"),
         ("initialise", real_images, "real"),
         ("labels", "soft", "soft"),
+        ("learn_step_size", "true", True),
+        ("learn_step_size", False, False),
         ("labels", HardLabels, "hard"),
         ("augment", "flip,color", "flip,color"),
         ("augment", "", ""),
@@ -161,6 +163,7 @@ def test_what_a_recipe_is_called_and_does_cannot_be_set(name, recipe):
         ("momentum", [1], "momentum must be a number"),
         ("image_learning_rate", "nan", "image_learning_rate must be a number"),
         ("image_learning_rate", "1e999", "image_learning_rate must be a number"),
+        ("learn_step_size", "1", "learn_step_size must be true or false, like False, got '1'"),
         ("norm", "layer", "norm must be one of batch, group, instance, none, got 'layer'"),
         ("network", "vgg", "network must be one of convnet, lenet, mlp, resnet18, got 'vgg'"),
         ("network", 3, "network must be one of"),
@@ -209,6 +212,7 @@ def test_a_description_says_everything(recipe):
             "inner_steps": 50,
             "label_learning_rate": 0.1,
             "labels": "hard",
+            "learn_step_size": False,
             "learning_rate": 0.01,
             "momentum": 0.5,
             "network": "convnet",
@@ -218,6 +222,7 @@ def test_a_description_says_everything(recipe):
             "steps": 10_000,
             "width": 16,
         },
+        "functions": {},
     }
 
 
@@ -229,3 +234,24 @@ def test_what_has_no_name_here_is_written_by_its_own(recipe):
     mine = dataclasses.replace(recipe, initialise=ones, network=functools.partial(ConvNet, width=4))
     assert mine.values()["initialise"] == "ones"
     assert mine.values()["width"] == 4
+
+
+def test_a_function_and_several_numbers_are_described_and_numbers_can_be_changed(recipe):
+    def my_distance(own, targets):
+        return own[0].sum()
+
+    method = functools.partial(recipe.method, distance=my_distance)
+    other = dataclasses.replace(recipe, method=method, network=functools.partial(MLP, hidden=(8, 4)))
+    assert other.describe()["functions"]["distance"].endswith("my_distance")
+    assert other.values()["hidden"] == "8,4"
+    assert other.with_values({"hidden": "16,16"}).values()["hidden"] == "16,16"
+    with pytest.raises(ValueError, match=r"hidden must be numbers with commas, like \(8, 4\), got '8;4'"):
+        other.with_values({"hidden": "8;4"})
+
+
+def test_a_rate_of_what_is_not_learned_warns(recipe):
+    with pytest.warns(UserWarning, match="label_learning_rate has no effect"):
+        recipe.with_values({"label_learning_rate": 3})
+    with pytest.warns(UserWarning, match="step_learning_rate has no effect"):
+        recipe.with_values({"step_learning_rate": 3})
+    recipe.with_values({"label_learning_rate": 3, "labels": "soft"})

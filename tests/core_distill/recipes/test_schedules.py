@@ -2,11 +2,11 @@
 
 import pytest
 
+from core_distill.augment import dsa_for
 from core_distill.methods import DistributionMatching, GradientMatching
 from core_distill.networks import network_factory
 from core_distill.randomness import derive_generator
 from core_distill.recipes import find_recipe
-from core_distill.recipes.schedules import siamese_operations
 
 ALL_SIX = "color,crop,cutout,flip,scale,rotate"
 NO_FLIP = "color,crop,cutout,scale,rotate"
@@ -90,7 +90,7 @@ def test_dm_takes_larger_steps_for_many_images_of_cifar10(data, images_per_class
     ],
 )
 def test_digits_are_not_mirrored(data, operations):
-    assert ",".join(siamese_operations(data)) == operations
+    assert ",".join(dsa_for(data).operations) == operations
     for name in ("dm", "dsa"):
         assert find_recipe(name, images_per_class=1, data=data).values()["augment"] == operations
     assert find_recipe("dc", images_per_class=1, data=data).values()["augment"] == ""
