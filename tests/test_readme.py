@@ -49,9 +49,11 @@ def test_its_commands_and_options_exist(line):
 
 
 def test_generated_parts_are_current():
-    specification = importlib.util.spec_from_file_location("generate_readme", ROOT / "tests" / "generate_readme.py")
+    specification = importlib.util.spec_from_file_location(
+        "generate_readme", ROOT / "tests" / "golden" / "generate_readme.py"
+    )
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    assert module.generated(README) == README, "run python -m tests.generate_readme"
+    assert module.generated(README) == README, "run python tests/golden/generate_readme.py"
     for name in ("demo", "numbers", "recipes"):
         assert f"<!-- {name} -->\n<!-- /{name} -->" not in README, f"{name} is empty"

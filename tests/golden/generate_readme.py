@@ -1,6 +1,6 @@
 """Writes the generated parts of README.md: the table of recipes, and numbers from committed results.
 
-`python -m tests.generate_readme` rewrites the blocks between `<!-- name -->` and `<!-- /name -->`; a test checks that
+`python tests/golden/generate_readme.py` rewrites the blocks between `<!-- name -->` and `<!-- /name -->`; a test checks that
 nothing is stale.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core_distill.recipes import RECIPES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "tests" / "golden"
 
 
