@@ -23,6 +23,7 @@ from federated.request import ACTION, Request, to_config
 from federated.wire import Agreement, RecordError, artefact_bytes, from_record
 
 _POLL_SECONDS = 0.2
+_TELL_AFTER_SECONDS = 10.0
 
 
 class DroppedReplyWarning(UserWarning):
@@ -154,7 +155,16 @@ class SyntheticSetStrategy(Strategy):
         return new_network(generator), generator
 
     def _sample(self, server_round: int, grid: Grid) -> list[int]:
+        start, told = time.monotonic(), False
         while len(nodes := sorted(grid.get_node_ids())) < self.min_available:
+            if not told and time.monotonic() - start >= _TELL_AFTER_SECONDS:
+                told = True
+                warnings.warn(
+                    f"waiting for clients: {len(nodes)} of {self.min_available} are connected; start more SuperNodes, or "
+                    "in a local simulation: flwr federation simulation-config --num-supernodes "
+                    f"{self.min_available}",
+                    stacklevel=3,
+                )
             time.sleep(_POLL_SECONDS)
         if self.num_sampled is None:
             return nodes

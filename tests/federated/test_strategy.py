@@ -286,3 +286,21 @@ def test_the_set_kept_is_the_released_form(start, sampler):
         assert all(
             torch.equal(value, released_form(one).state_dict()[name]) for name, value in one.state_dict().items()
         )
+
+
+def test_too_few_clients_are_told_and_waited_for(quick_recipe, monkeypatch):
+    """Flower would wait without a word; here the missing ones connect after the first look."""
+    monkeypatch.setattr("federated.strategy._TELL_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("federated.strategy._POLL_SECONDS", 0.0)
+    agreement = Agreement(image_shape=(1, 8, 8), num_classes=10, images_per_class=2, mean=(0.5,), std=(0.5,))
+    strategy = SyntheticSetStrategy(quick_recipe, agreement, protocol=Protocol(), seed=0, min_available=3)
+    answers = iter([[7], [7, 5], [7, 5, 6]])
+
+    class SlowGrid:
+        def get_node_ids(self):
+            return next(answers)
+
+    with pytest.warns(UserWarning, match="1 of 3 are connected; start more SuperNodes") as warned:
+        messages = list(strategy.configure_train(1, ArrayRecord(), ConfigRecord(), SlowGrid()))
+    assert [message.metadata.dst_node_id for message in messages] == [5, 6, 7]
+    assert len(warned) == 1
