@@ -64,6 +64,7 @@ def encode_artefact(synthetic: SyntheticSet, *, metadata: Mapping[str, object], 
         "num_classes": synthetic.num_classes,
         "images_per_class": synthetic.images_per_class,
         "learn_step_size": synthetic.learn_step_size,
+        "tensor_bytes": _num_bytes(stored),
         "decoder": _described(synthetic.images, DECODERS),
         "labels": _described(synthetic.labels, LABELS),
     }
@@ -88,13 +89,15 @@ def decode_artefact(data: bytes) -> Artefact:
         _check_types(layout)
         state = decode_tensors(stored, layout["precision"])
         synthetic = _build(layout, state)
+        if layout["tensor_bytes"] != _num_bytes(stored):
+            raise ArtefactError(f"{_num_bytes(stored)} bytes of tensors, but the metadata say {layout['tensor_bytes']}")
     except ArtefactError:
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise ArtefactError(
             f"not a synthetic set of stillroom, or a damaged one: {str(error) or repr(error)}"
         ) from error
-    return Artefact(synthetic, metadata, layout, sum(tensor.nbytes for tensor in stored.values()))
+    return Artefact(synthetic, metadata, layout, _num_bytes(stored))
 
 
 def save_artefact(
@@ -117,6 +120,10 @@ def load_artefact(path: str | Path) -> Artefact:
 def released_form(synthetic: SyntheticSet, *, precision: str = "uint8") -> SyntheticSet:
     """What a reader of the release will get: the set after a round trip through its file."""
     return decode_artefact(encode_artefact(synthetic, metadata={}, precision=precision)).synthetic
+
+
+def _num_bytes(stored: Mapping[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in stored.values())
 
 
 def _described(module: nn.Module, known: Mapping[str, Any]) -> dict[str, object]:

@@ -86,6 +86,7 @@ def test_the_layout_says_how_to_read_the_file(make_set):
         "num_classes": 3,
         "images_per_class": 2,
         "learn_step_size": False,
+        "tensor_bytes": 110,  # 24 half and 12 single numbers, two classes, mean, std and step size
         "decoder": {"name": "pixels", "config": {"shape": [4, 1, 2, 3]}},
         "labels": {"name": "soft", "config": {"shape": [4, 3]}},
     }
