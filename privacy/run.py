@@ -2,6 +2,7 @@
 
 import functools
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +99,8 @@ def make_private(
         clip_norm: bound on what one record contributes; without one, `public_clip_norm` of the initial noise images.
         noise_seed: leave it out for unpredictable noise; see `SecretSeed`.
 
-    Raises `ValueError` for what would void the guarantee, all problems at once, and for values out of range.
+    A delta of 1 over the number of records or more warns. Raises `ValueError` for what would void the guarantee, all
+    problems at once, and for values out of range.
     """
     kind: Any = recipe.method.func if isinstance(recipe.method, functools.partial) else recipe.method
     admit(kind, initialised_from_real=recipe.initialise is not noise, public_normalisation=public_normalisation)
@@ -124,6 +126,7 @@ def make_private(
         signal, data=data, clip_norm=clip_norm, noise_multiplier=noise_multiplier, ledger=ledger, secret=secret
     )
     ledger.epsilon(delta)  # refuses a delta out of range before anything is spent
+    _warn_of_large_delta(delta, public_class_size * len(real.classes))
     method: Callable[..., Method] = recipe.method
     return PrivateRun(
         method=method(
@@ -157,6 +160,15 @@ def public_clip_norm(
         squares = torch.stack([target.detach().flatten(2).square().sum(2) for target in targets]).sum(0)
         norms += squares.sqrt().flatten().tolist()
     return statistics.median(norms)
+
+
+def _warn_of_large_delta(delta: float, num_records: int) -> None:
+    if delta * num_records >= 1:
+        warnings.warn(
+            f"delta {delta:g} is not below 1 over the {num_records} records: publishing one record whole would satisfy it; "
+            f"take {0.1 / num_records:.0e} or less",
+            stacklevel=3,
+        )
 
 
 def _sampling_rate(recipe: Recipe, public_class_size: int) -> float:

@@ -147,3 +147,19 @@ def test_the_demo_gives_rows_with_baselines(tmp_path):
     rows = demo(DemoContext(data, recipe, None, tmp_path / "privacy", 0, "cpu"))
     assert len(rows) == 3
     assert all(row.baseline_value for row in rows)
+
+
+def test_a_delta_of_one_record_warns(records):
+    with pytest.warns(UserWarning, match="delta 0.02 is not below 1 over the 60 records"):
+        make_private(DM, records, noise_multiplier=1.0, **{**SETTINGS, "delta": 0.02})
+
+
+def test_noise_from_the_published_seed_is_refused(records):
+    with pytest.raises(ValueError, match="noise_seed must differ from seed"):
+        make_private(DM, records, noise_multiplier=1.0, noise_seed=SETTINGS["seed"], **SETTINGS)
+
+
+def test_a_card_says_first_that_known_noise_protects_less(records):
+    run = make_private(DM, records, noise_multiplier=1.0, noise_seed=5, **SETTINGS)
+    run.condense()
+    assert "NOT against anybody who knows the noise seed" in describe_card(privacy_card(run)).splitlines()[0]
