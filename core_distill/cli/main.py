@@ -95,8 +95,8 @@ _INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0 done, 1 something went wrong, 2 the input was wrong."""
-    # Threads that sleep between two parallel parts instead of spinning: the same speed on an idle machine, several times
-    # faster where other work shares the cores. OpenMP reads this when torch is first imported.
+    # Threads that sleep between two parallel parts instead of spinning: several times faster where other work shares
+    # the cores; on an idle machine the difference was not measured. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     warnings.showwarning = _show_warning
     arguments = list(sys.argv[1:] if arguments is None else arguments)

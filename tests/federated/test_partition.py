@@ -47,13 +47,17 @@ def test_equal_parts_have_every_class(real):
     assert all((class_counts(real, part) > 0).all() for part in parts)
 
 
-def test_alpha_decides_how_uneven_classes_are(real):
-    def spread(alpha):
-        drawn = [dirichlet_partition(real, 4, alpha=alpha, seed=seed) for seed in range(8)]
-        counts = [torch.stack([class_counts(real, part) for part in parts]).double() for parts in drawn]
-        return torch.stack(counts).std(1).mean()
+def test_classes_spread_as_the_dirichlet_distribution_says(real):
+    """A share has the variance (1/n)(1 - 1/n) / (n alpha + 1) over n clients."""
 
-    assert spread(0.1) > 1.5 * spread(1.0) > 3 * spread(100.0)
+    def spread(alpha):
+        drawn = [dirichlet_partition(real, 4, alpha=alpha, seed=seed) for seed in range(24)]
+        counts = torch.stack([torch.stack([class_counts(real, part) for part in parts]) for parts in drawn]).double()
+        shares = counts / counts.sum(1, keepdim=True)
+        return (shares - 0.25).square().mean().sqrt().item()
+
+    for alpha in (0.1, 1.0, 100.0):
+        assert spread(alpha) == pytest.approx((0.1875 / (4 * alpha + 1)) ** 0.5, rel=0.15)
 
 
 def test_pathological_clients_hold_the_number_of_classes_asked_for(real):

@@ -47,6 +47,8 @@ def numbers() -> str:
                 f"| {name} | {100 * score['mean']:.1f} ± {100 * score['std']:.1f} % | {entry['images_per_class']} | "
                 f"{entry['bytes']:,} | {entry['seconds'] / 60:.1f} minutes |"
             )
+        if "remark" in result:
+            rows += ["", result["remark"]]
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
 
