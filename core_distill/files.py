@@ -40,3 +40,8 @@ def remove_leftovers(path: Path) -> None:
     """Delete what writers of `path` that were killed have left beside it."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
         leftover.unlink(missing_ok=True)
+
+
+def cache_folder(name: str) -> Path:
+    """The user's own folder for what can be had again: `$XDG_CACHE_HOME` or `~/.cache`, then `stillroom/NAME`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stillroom" / name

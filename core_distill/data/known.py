@@ -1,6 +1,6 @@
 """The data sets that are known by name: their classes, published constants and the places of their files."""
 
-import os
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core_distill.data.idx import read_idx_images
 from core_distill.data.splits import Examples, fixed_test_split
+from core_distill.files import cache_folder
 
 Read = Callable[[str, Path | None, bool], tuple[Examples, Examples]]
 """`read(name, data_dir, download)` gives train and test set."""
@@ -43,18 +44,17 @@ class KnownSet:
     std: tuple[float, ...]
 
 
-def cache_folder(name: str) -> Path:
-    """The user's own folder for data set `name`: `$XDG_CACHE_HOME` or `~/.cache`, then `stillroom/NAME`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stillroom" / name
-
-
 def _read_digits(name: str, data_dir: Path | None, download: bool) -> tuple[Examples, Examples]:
-    """scikit-learn's 1,797 digits, 8x8, grey levels 0 to 16 spread over 0 to 255; a fifth of each class is the test."""
-    from sklearn.datasets import load_digits
+    """scikit-learn's 1,797 digits, 8x8, grey levels 0 to 16 spread over 0 to 255; a fifth of each class is the test.
 
-    bundled = load_digits()
-    images = torch.from_numpy(np.rint(bundled.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-    return fixed_test_split(Examples(images, torch.from_numpy(bundled.target).long()))
+    Its file is read as it is: importing the library for it takes a second.
+    """
+    found = importlib.util.find_spec("sklearn")
+    assert found is not None
+    assert found.origin is not None
+    table = np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    pixels = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return fixed_test_split(Examples(torch.from_numpy(pixels), torch.from_numpy(table[:, -1]).long()))
 
 
 def _read_idx(name: str, data_dir: Path | None, download: bool) -> tuple[Examples, Examples]:

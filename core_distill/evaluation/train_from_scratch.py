@@ -1,7 +1,7 @@
 """The standard protocol: fresh networks trained on the small set alone, then tested on real images they never saw."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +9,15 @@ from torch import nn
 
 from core_distill.augment import Dsa, all_operations
 from core_distill.data import ClassSampler
+from core_distill.engine import DEFAULT_ENGINE, Engine, Tell, can_stack, ignore, logits, running_on
 from core_distill.evaluation.scores import Score
 from core_distill.networks import Architecture, ConvNet, network_factory
 from core_distill.randomness import derive_generator
-from core_distill.training import fit
+from core_distill.training import fit_many
 from core_distill.types import Augment, Batch
+
+_CHUNK = 1000
+"""Test images that are normalised at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +66,17 @@ Watch = Callable[[int], None]
 
 def train_from_scratch(network: nn.Module, train: Batch, protocol: Protocol, *, generator: torch.Generator) -> None:
     """Train a fresh `network` in place on a flat batch, by the protocol."""
+    _train_all([network], train, protocol, [generator])
+
+
+def _train_all(
+    networks: Sequence[nn.Module], train: Batch, protocol: Protocol, generators: Sequence[torch.Generator]
+) -> None:
     augment: Augment | None = protocol.augment.per_image if protocol.augment.operations else None
     first = protocol.epochs // 2 + 1
     for epochs, factor in ((first, 1.0), (protocol.epochs - first, 0.1)):
-        fit(
-            network,
+        fit_many(
+            networks,
             train,
             epochs=epochs,
             learning_rate=protocol.learning_rate * factor,
@@ -74,7 +84,7 @@ def train_from_scratch(network: nn.Module, train: Batch, protocol: Protocol, *, 
             weight_decay=protocol.weight_decay,
             batch_size=protocol.batch_size,
             augment=augment,
-            generator=generator,
+            generators=generators,
         )
 
 
@@ -83,7 +93,7 @@ def accuracy(network: nn.Module, test: ClassSampler) -> float:
     """The fraction of `test` that `network` names rightly, in evaluation mode; its mode is put back."""
     was_training = network.training
     network.eval()
-    right = sum((network(chunk.images).argmax(-1) == chunk.labels).sum() for chunk in test.all_chunks(256))
+    right = sum((logits(network, chunk.images).argmax(-1) == chunk.labels).sum() for chunk in test.all_chunks(_CHUNK))
     network.train(was_training)
     return int(right) / len(test)
 
@@ -91,20 +101,34 @@ def accuracy(network: nn.Module, test: ClassSampler) -> float:
 def trained_networks(
     train: Batch, protocol: Protocol, *, image_shape: tuple[int, ...], num_classes: int, seed: int
 ) -> Iterator[nn.Module]:
-    """Fresh networks trained on `train`, one after another, each from its own part of `seed`."""
+    """Fresh networks trained on `train`, each from its own part of `seed`: one after another, or at once on a card."""
     new_network = network_factory(protocol.network, image_shape, num_classes)
-    for number in range(protocol.num_networks):
-        generator = derive_generator(seed, "evaluate", number, device=train.images.device)
-        network = new_network(generator)
+    device = train.images.device
+    generators = [derive_generator(seed, "evaluate", number, device=device) for number in range(protocol.num_networks)]
+    networks = [new_network(generator) for generator in generators]
+    if can_stack(networks):
+        _train_all(networks, train, protocol, generators)
+        yield from networks
+        return
+    for network, generator in zip(networks, generators, strict=True):
         train_from_scratch(network, train, protocol, generator=generator)
         yield network
 
 
-def evaluate(train: Batch, test: ClassSampler, protocol: Protocol, *, seed: int, watch: Watch | None = None) -> Score:
+def evaluate(
+    train: Batch,
+    test: ClassSampler,
+    protocol: Protocol,
+    *,
+    seed: int,
+    watch: Watch | None = None,
+    engine: Engine = DEFAULT_ENGINE,
+    tell: Tell = ignore,
+) -> Score:
     """Accuracy on `test` of `protocol.num_networks` fresh networks trained on the flat batch `train` (normalised).
 
-    Neither batch nor global randomness is touched. Training runs on the batch's device. Raises `ValueError` where the
-    images of `train` and `test` differ in shape.
+    `watch` hears of every network that is done, `tell` of compiling. Neither batch nor global randomness is touched.
+    Training runs on the batch's device. Raises `ValueError` where the images of `train` and `test` differ in shape.
     """
     if train.images.shape[1:] != test.images.shape[1:]:
         shapes = f"{tuple(train.images.shape[1:])} and {test.image_shape}"
@@ -112,8 +136,9 @@ def evaluate(train: Batch, test: ClassSampler, protocol: Protocol, *, seed: int,
     test = test.to(train.images.device)
     accuracies = []
     networks = trained_networks(train, protocol, image_shape=test.image_shape, num_classes=test.num_classes, seed=seed)
-    for network in networks:
-        accuracies.append(accuracy(network, test))
-        if watch is not None:
-            watch(len(accuracies))
+    with running_on(engine, tell=tell):
+        for network in networks:
+            accuracies.append(accuracy(network, test))
+            if watch is not None:
+                watch(len(accuracies))
     return Score(tuple(accuracies))

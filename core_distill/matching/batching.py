@@ -1,21 +1,8 @@
-"""What every matching loss needs: forward passes in pieces that fit the cache, weighted class means, one refusal."""
+"""What every matching loss needs: weighted class means, and one refusal."""
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor, nn
 
 from core_distill.networks import has_batch_statistics
-
-CHUNK = 256
-"""Images a forward pass without a graph takes at once: 2,000 at once are slower per image (page faults on 1 GB)."""
-
-
-def in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, *, chunk: int = CHUNK) -> Tensor:
-    """`function(images (n, ...)) -> (n, ...)` in pieces of `chunk`; in one piece where a gradient is wanted."""
-    if len(images) <= chunk or (torch.is_grad_enabled() and images.requires_grad):
-        return function(images)
-    return torch.cat([function(piece) for piece in images.split(chunk)])
 
 
 def class_means(values: Tensor, weights: Tensor | None) -> Tensor:

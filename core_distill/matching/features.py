@@ -1,12 +1,11 @@
 """Distribution matching: distances between class means of features."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
-from core_distill.matching.batching import class_means, in_chunks, refuse_batch_statistics
-from core_distill.types import Batch, Network, Signal
+from core_distill.engine import features
+from core_distill.matching.batching import class_means, refuse_batch_statistics
+from core_distill.types import Batch, Signal
 
 
 class MeanEmbedding:
@@ -19,8 +18,8 @@ class MeanEmbedding:
     def per_example(self, network: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
         """Features of every example, one tensor `(k, n, d)`; all classes go through one pass."""
         refuse_batch_statistics(network)
-        features = in_chunks(cast(Network, network).features, batch.images.flatten(0, 1))
-        return (features.unflatten(0, batch.images.shape[:2]),)
+        found = features(network, batch.images.flatten(0, 1))
+        return (found.unflatten(0, batch.images.shape[:2]),)
 
 
 mean_embedding = MeanEmbedding()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from core_distill.engine import class_gradients, parameters_of
 from core_distill.matching.batching import refuse_batch_statistics
 from core_distill.types import Batch, Signal
 
@@ -16,26 +17,13 @@ Distance = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 class MeanGradient:
     """The signal of DC (arXiv 2006.05929, equation 8): each class's gradient of the mean cross-entropy, `(k, *parameter)`.
 
-    Functional throughout: the network's `.grad` is never touched, and the result can be differentiated with respect to
-    images and labels.
+    The network's `.grad` is never touched, and the result can be differentiated with respect to images and labels.
     """
 
     def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
-        """One tensor `(k, *parameter.shape)` for each parameter, in the order of `network.parameters()`.
-
-        On CUDA the classes go through one batched pass; on a CPU row by row, which is twice as fast there (a batched
-        weight gradient becomes a grouped convolution).
-        """
+        """One tensor `(k, *parameter.shape)` for each parameter, in the order of `network.parameters()`."""
         refuse_batch_statistics(network)
-        parameters = _detached_parameters(network)
-        gradient = grad(_weighted_loss, argnums=1)
-        weights = batch.images.new_ones(batch.images.shape[:2]) if batch.weights is None else batch.weights
-        if batch.images.is_cuda:
-            rows = vmap(gradient, in_dims=(None, None, 0, 0, 0))
-            stacked = rows(network, parameters, batch.images, batch.labels, weights)
-            return tuple(stacked[name] for name in parameters)
-        each = [gradient(network, parameters, *row) for row in zip(batch.images, batch.labels, weights, strict=True)]
-        return tuple(torch.stack([one[name] for one in each]) for name in parameters)
+        return class_gradients(network, parameters_of(network), batch)
 
     def per_example(self, network: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
         """One tensor `(k, n, *parameter.shape)` for each parameter: every example's own gradient."""
@@ -81,13 +69,6 @@ def gradient_distance(
 
 def _detached_parameters(network: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
-
-
-def _weighted_loss(
-    network: nn.Module, parameters: dict[str, Tensor], images: Tensor, labels: Tensor, weights: Tensor
-) -> Tensor:
-    losses = F.cross_entropy(functional_call(network, parameters, (images,)), labels, reduction="none")
-    return (losses * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
 def _example_loss(network: nn.Module, parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import nn
 
 from core_distill.networks.convnet import ConvNet
-from core_distill.networks.initialise import Architecture, FreshNetworks, initialise, network_factory
+from core_distill.networks.initialise import Architecture, FreshNetworks, initialise, kind_of, network_factory
 from core_distill.networks.lenet import LeNet
 from core_distill.networks.mlp import MLP
 from core_distill.networks.norms import (
@@ -40,6 +40,7 @@ __all__ = [
     "has_batch_statistics",
     "initialise",
     "instance_norm",
+    "kind_of",
     "network_factory",
     "no_norm",
 ]

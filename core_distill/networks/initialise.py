@@ -4,6 +4,7 @@ import functools
 import math
 from dataclasses import dataclass
 from typing import final
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Generator, nn
@@ -58,7 +59,24 @@ class FreshNetworks:
             network = self.architecture(self.image_shape, self.num_classes, **dict(self.options))
         network.to_empty(device=generator.device)
         initialise(network, generator)
+        _kinds[network] = self
         return network
+
+    @property
+    def name(self) -> str:
+        """The same text in every process for equal factories."""
+        options = [f"{key}={getattr(value, '__qualname__', value)}" for key, value in self.options]
+        return (
+            f"{self.architecture.__qualname__}({', '.join(map(str, (self.image_shape, self.num_classes, *options)))})"
+        )
+
+
+_kinds: "WeakKeyDictionary[nn.Module, FreshNetworks]" = WeakKeyDictionary()
+
+
+def kind_of(network: nn.Module) -> FreshNetworks | None:
+    """The factory that made `network`, whose networks all compute alike; None for a network of other origin."""
+    return _kinds.get(network)
 
 
 def network_factory(architecture: Architecture, image_shape: tuple[int, ...], num_classes: int) -> FreshNetworks:

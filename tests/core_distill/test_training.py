@@ -5,7 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from core_distill.training import fit
+from core_distill import training
+from core_distill.augment import all_operations
+from core_distill.engine import can_stack
+from core_distill.training import fit, fit_many
 from core_distill.types import Batch
 
 
@@ -126,3 +129,30 @@ def test_only_the_generator_is_drawn_from(batch, network):
     before = torch.get_rng_state()
     fit(network, batch, epochs=1, learning_rate=0.1, generator=generator())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_many_networks_at_once_end_where_each_alone_does(monkeypatch, new_network, sampler):
+    batch = sampler.batch(30, generator(3))
+    settings = {
+        "epochs": 3,
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 1e-3,
+        "batch_size": 8,
+        "augment": all_operations.per_image,
+    }
+
+    def trained(together):
+        monkeypatch.setattr(training, "can_stack", lambda networks: together)
+        networks = [new_network(generator(seed)) for seed in range(3)]
+        fit_many(networks, batch, generators=[generator(10 + seed) for seed in range(3)], **settings)
+        return networks
+
+    for one, other in zip(trained(True), trained(False), strict=True):
+        for a, b in zip(one.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_only_networks_of_one_kind_on_a_card_are_stacked(new_network):
+    networks = [new_network(generator(seed)) for seed in range(2)]
+    assert not can_stack(networks)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core_distill.matching import mean_embedding, mean_feature_distance
-from core_distill.matching.batching import class_means, in_chunks
+from core_distill.matching.batching import class_means
 from core_distill.networks import ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
 from core_distill.types import Batch
@@ -77,12 +77,6 @@ def test_weights_leave_padding_out_and_an_empty_row_is_zero(network, sampler):
     (weighted,) = mean_embedding(network, full._replace(weights=weights))
     torch.testing.assert_close(weighted[1], network.features(full.images[1, :3]).mean(0))
     assert (weighted[2] == 0).all()
-
-
-def test_chunks_give_what_one_piece_gives():
-    images = torch.randn(10, 3)
-    with torch.no_grad():
-        torch.testing.assert_close(in_chunks(lambda x: x * 2, images, chunk=3), images * 2)
 
 
 def test_class_means_over_examples():

@@ -1,0 +1,42 @@
+"""How networks run: gradients, losses and features of many images in bounded memory, fast, and known to no method."""
+
+from core_distill.engine.features import features, logits
+from core_distill.engine.gradients import Pulled, class_gradients, loss_gradient, mean_loss, parameters_of, pull_back
+from core_distill.engine.losses import ExampleLoss, cross_entropy, squared_error
+from core_distill.engine.settings import (
+    DEFAULT_ENGINE,
+    Engine,
+    Precision,
+    Session,
+    Tell,
+    current,
+    fastest_precision,
+    ignore,
+    running_on,
+)
+from core_distill.engine.stacked import can_stack, network_gradients
+
+__all__ = [
+    "DEFAULT_ENGINE",
+    "Engine",
+    "ExampleLoss",
+    "Precision",
+    "Pulled",
+    "Session",
+    "Tell",
+    "can_stack",
+    "class_gradients",
+    "cross_entropy",
+    "current",
+    "fastest_precision",
+    "features",
+    "ignore",
+    "logits",
+    "loss_gradient",
+    "mean_loss",
+    "network_gradients",
+    "parameters_of",
+    "pull_back",
+    "running_on",
+    "squared_error",
+]

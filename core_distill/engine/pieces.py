@@ -1,0 +1,43 @@
+"""How many images go through a network at once: as many as its largest map leaves in the cache, or in the memory."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from core_distill.engine.settings import Engine
+from core_distill.engine.structure import structure_of
+from core_distill.networks import has_batch_statistics
+
+_CACHE_BYTES = 17 << 19
+"""What the largest map of a piece may take on a CPU: with 32 MiB of shared cache, 16 images of ConvNet-3 (width 128,
+28 x 28, float32) at a time take half the time of 256."""
+
+_CARD_BYTES = 1 << 30
+"""The same on a card, where only memory bounds it: some twenty maps live at once."""
+
+
+def piece_size(
+    engine: Engine, network: nn.Module, shape: tuple[int, ...], count: int, device: torch.device, *, rows: int = 1
+) -> int:
+    """Images of `shape` that a piece of `count` takes: a divisor of `count` that fits, or as many as fit.
+
+    A network that normalises over its batch gets the whole of it. Equal pieces share their compiled code. `rows` pieces
+    run at once, as the classes of a grouped batch do on a card.
+    """
+    if has_batch_statistics(network):
+        return count
+    if engine.piece:
+        return min(engine.piece, max(1, count))
+    width = 2 if engine.precision == "bfloat16" else 4
+    room = _CARD_BYTES if device.type == "cuda" else _CACHE_BYTES
+    limit = max(1, min(count, room // (width * structure_of(network, shape).largest * rows)))
+    divisors = (size for size in range(limit, math.ceil(limit / 2) - 1, -1) if count % size == 0)
+    return next(divisors, limit)
+
+
+def spans(count: int, size: int) -> Iterator[slice]:
+    """`count` positions in slices of `size`; the last may be shorter."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

@@ -1,0 +1,157 @@
+"""What is compiled and when; that it computes the same; and that whatever goes wrong leaves the eager path."""
+
+import functools
+import warnings
+
+import pytest
+import torch
+
+from core_distill.checkpoint import Checkpoint
+from core_distill.engine import (
+    Engine,
+    Session,
+    class_gradients,
+    compiled,
+    features,
+    parameters_of,
+    running_on,
+    settings,
+)
+from core_distill.networks import ConvNet, network_factory
+from core_distill.randomness import derive_generator
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Everything is compiled at its first call, and forgotten afterwards."""
+    monkeypatch.setattr(settings, "_WORTH_COMPILING", 0.0)
+    monkeypatch.setattr(compiled, "_kept", {})
+
+
+@pytest.fixture
+def network(new_network):
+    return new_network(derive_generator(1))
+
+
+@pytest.fixture
+def batch(sampler):
+    return sampler.by_class(4, derive_generator(0))
+
+
+def measure(network, batch):
+    """Gradients, a product differentiated to the images, and features with a gradient: every compiled function."""
+    images = batch.images.clone().requires_grad_()
+    gradients = class_gradients(network, parameters_of(network), batch._replace(images=images))
+    (back,) = torch.autograd.grad(torch.stack([g.square().sum() for g in gradients]).sum(), images)
+    seen = batch.images.flatten(0, 1).clone().requires_grad_()
+    embedded = features(network, seen)
+    return [
+        *(g.detach() for g in gradients),
+        back,
+        embedded.detach(),
+        *torch.autograd.grad(embedded.square().sum(), seen),
+    ]
+
+
+def assert_close(found, expected, tolerance):
+    """To a part of the largest number among all, since some gradients (a bias before a norm) are all rounding."""
+    largest = max(float(value.abs().max()) for value in expected)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * largest)
+
+
+def test_compiled_and_eager_agree_and_other_networks_of_the_kind_share_the_code(at_once, new_network, batch):
+    told = []
+    with running_on(Engine(), tell=told.append):
+        for seed in (1, 2):
+            network = new_network(derive_generator(seed))
+            fast = measure(network, batch)
+            with running_on(Engine(compile=False)):
+                assert_close(fast, measure(network, batch), 1e-4)
+    assert sum(text.startswith("compiling") for text in told) == 4
+    assert sum(text.startswith("compiled") for text in told) == 4
+
+
+def test_compiled_bfloat16_is_as_close_as_eager_bfloat16(at_once, network, batch):
+    def of(engine):
+        with running_on(engine):
+            return torch.cat([value.flatten() for value in class_gradients(network, parameters_of(network), batch)])
+
+    exact = of(Engine(compile=False))
+    fast, slow = (of(Engine(precision="bfloat16", compile=fast)) for fast in (True, False))
+    assert 0 < (fast - exact).norm() < 1.25 * (slow - exact).norm()
+
+
+def test_short_work_stays_eager_and_the_count_decides(monkeypatch, network, batch):
+    monkeypatch.setattr(compiled, "_kept", {})
+    with running_on(Engine(), tell=lambda what: pytest.fail(what)) as session:
+        measure(network, batch)
+    assert len(session.work) == 4
+    once = dict(session.work)
+    with running_on(Engine()) as session:
+        measure(network, batch)
+        measure(network, batch)
+    assert session.work == {name: 2 * count for name, count in once.items()}
+
+
+def test_the_count_is_saved_with_a_checkpoint(tmp_path):
+    first, second = Session(Engine()), Session(Engine())
+    first.work["some gradient"] = 3.0
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", identity={})
+    checkpoint.save(1, 1, {"engine": first})
+    checkpoint.resume({"engine": second})
+    assert second.work == {"some gradient": 3.0}
+
+
+def test_a_compiled_form_that_differs_is_not_used(at_once, monkeypatch, network, batch):
+    right = compiled._compile
+    monkeypatch.setattr(compiled, "_compile", lambda *a: lambda *v: [2 * r for r in right(*a)(*v)])
+    expected = class_gradients(network, parameters_of(network), batch)
+    with (
+        running_on(Engine()),
+        pytest.warns(UserWarning, match="gradient runs uncompiled: its compiled form differs by 1"),
+    ):
+        found = class_gradients(network, parameters_of(network), batch)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_a_compiler_that_fails_leaves_the_eager_path_and_is_asked_once(at_once, monkeypatch, network, batch):
+    def broken(*arguments):
+        raise RuntimeError("no C++ compiler\nlong story")
+
+    monkeypatch.setattr(compiled, "_compile", broken)
+    expected = class_gradients(network, parameters_of(network), batch)
+    with running_on(Engine()), pytest.warns(UserWarning, match=r"RuntimeError \(no C\+\+ compiler\)") as caught:
+        found = [class_gradients(network, parameters_of(network), batch) for _ in range(2)]
+    assert len(caught) == 1
+    assert all(map(torch.equal, found[1], expected))
+
+
+@pytest.mark.parametrize("change", ["own module", "dropout", "hook", "buffers"])
+def test_networks_that_one_trace_cannot_stand_for_stay_eager(at_once, network, batch, change):
+    if change == "own module":
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    elif change == "dropout":
+        network.blocks.append(torch.nn.Dropout(0.0))
+    elif change == "hook":
+        network.blocks[0].register_forward_hook(lambda *_: None)
+    else:
+        network.register_buffer("counter", torch.zeros(1))
+    with warnings.catch_warnings(), running_on(Engine(), tell=lambda what: pytest.fail(what)):
+        warnings.simplefilter("error")
+        class_gradients(network, parameters_of(network), batch)
+
+
+def test_engine_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="float32 or bfloat16, got 'float16'"):
+        Engine(precision="float16")
+    with pytest.raises(ValueError, match="piece must be 0"):
+        Engine(piece=-1)
+
+
+def test_factories_of_one_kind_have_one_name_and_others_another():
+    def kind(width):
+        return network_factory(functools.partial(ConvNet, width=width), (1, 8, 8), 3).name
+
+    assert kind(4) == kind(4) != kind(8)
+    assert "0x" not in kind(4)
