@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Generator, Tensor
 
+from core_distill.data.class_draws import ClassDraws
 from core_distill.data.digest import content_digest
+from core_distill.data.mapped import Images, MappedImages, chunks_of, select
 from core_distill.types import Batch
 
 
@@ -13,7 +15,7 @@ class ClassSampler:
     """Labelled examples that hand out normalised batches, flat or one row a class; satisfies `RealData`.
 
     Drawing runs on the examples' own device and never waits for it. The constructor copies and sorts by class, keeping
-    the order within a class.
+    the order within a class; of `MappedImages` it sorts the row numbers alone, and the same batches are read from disk.
 
     Args:
         images: `(n, c, *rest)`, uint8 (0 to 255, handed out as `(x / 255 - mean) / std` in float32), or float32 or
@@ -23,14 +25,14 @@ class ClassSampler:
         mean, std: one number a channel, `(c,)`; for uint8 in units of the 0-to-1 range.
 
     Attributes: `images`, `labels` int64 `(n,)`, `classes` int64 `(k,)` ascending and `class_sizes` int64 `(k,)` of the
-    classes present, `num_classes`, `mean (c,)`, `std (c,)`, `image_shape`.
+    classes present, `num_classes`, `mean (c,)`, `std (c,)`, `image_shape`, and `draws`, which picks grouped batches.
 
     Raises `ValueError` where these do not fit together, for an empty set, and for NaN or infinite values.
     """
 
     def __init__(
         self,
-        images: Tensor,
+        images: Images,
         labels: Tensor,
         *,
         num_classes: int,
@@ -45,28 +47,33 @@ class ClassSampler:
         _check_normalisation(self.mean, self.std, images.shape[1])
         labels = labels.detach().to(images.device, torch.int64)
         order = labels.argsort(stable=True)
-        self.images, self.labels, self.num_classes = images.detach()[order], labels[order], num_classes
+        self._images = select(images if isinstance(images, MappedImages) else images.detach(), order)
+        self.labels, self.num_classes = labels[order], num_classes
         self.image_shape: tuple[int, ...] = tuple(images.shape[1:])
         sizes = labels.bincount(minlength=num_classes)
         ends = sizes.cumsum(0)
         self.classes = sizes.nonzero().flatten()
         self.class_sizes = sizes[self.classes]
-        self._starts = (ends - sizes)[self.classes]
         self._all_ends: list[int] = ends.tolist()
-        self._present_sizes: list[int] = self.class_sizes.tolist()
+        self.draws = ClassDraws(self.class_sizes.tolist(), images.device)
 
     def __len__(self) -> int:
         """How many examples there are."""
         return len(self.labels)
 
     @property
+    def images(self) -> Tensor:
+        """All images as they are kept, `(n, *image_shape)`, class after class; those on disk are read into memory."""
+        return self._images[:] if isinstance(self._images, MappedImages) else self._images
+
+    @property
     def device(self) -> torch.device:
         """Where the examples are, and the batches will be."""
-        return self.images.device
+        return self._images.device
 
     def take(self, indices: Tensor) -> Batch:
         """The examples at `indices` (int64, any shape `(*i)`), images `(*i, *image_shape)` and labels `(*i)`."""
-        return Batch(self._normalise(self.images[indices]), self.labels[indices])
+        return Batch(self._normalise(self._images[indices]), self.labels[indices])
 
     def by_class(self, size: int, generator: Generator) -> Batch:
         """`size` random examples of each class present, `(k, size, *image_shape)`, rows in the order of `classes`.
@@ -75,17 +82,7 @@ class ClassSampler:
         examples appears `floor` or `ceil` of size / class size times. Raises `ValueError` for a size below 1.
         """
         _check_size(size)
-        class_sizes = self.class_sizes.unsqueeze(1)
-        # Column j of a row stands for example j % class_size in shuffle j // class_size. The key orders shuffle after
-        # shuffle; halving the noise keeps rounding from carrying a key into the next shuffle.
-        width = max(-(-size // present) * present for present in self._present_sizes)
-        column = torch.arange(width, device=self.device)
-        noise = torch.rand(
-            len(self.classes), width, dtype=torch.float64, generator=generator, device=generator.device
-        ).to(self.device)
-        key = column // class_sizes + noise / 2
-        chosen = key.topk(size, largest=False).indices % class_sizes
-        return self.take(self._starts.unsqueeze(1) + chosen)
+        return self.take(self.draws.by_class(size, generator))
 
     def batch(self, size: int, generator: Generator) -> Batch:
         """`size` examples drawn over all classes without replacement, or all of them shuffled where there are fewer.
@@ -99,7 +96,7 @@ class ClassSampler:
         """Every example once, class after class, in flat batches of at most `size`."""
         _check_size(size)
         for start in range(0, len(self), size):
-            yield Batch(self._normalise(self.images[start : start + size]), self.labels[start : start + size])
+            yield Batch(self._normalise(self._images[start : start + size]), self.labels[start : start + size])
 
     def of_class(self, number: int) -> Tensor:
         """Where the examples of class `number` are, int64 `(m,)`; empty for an absent class.
@@ -113,20 +110,19 @@ class ClassSampler:
 
     def subset(self, indices: Tensor) -> "ClassSampler":
         """A sampler of the examples at `indices (m,)` alone, same classes and normalisation; `ValueError` for none."""
-        return ClassSampler(
-            self.images[indices], self.labels[indices], num_classes=self.num_classes, mean=self.mean, std=self.std
-        )
+        images = select(self._images, indices)
+        return ClassSampler(images, self.labels[indices], num_classes=self.num_classes, mean=self.mean, std=self.std)
 
     def to(self, device: torch.device | str) -> "ClassSampler":
         """This sampler on `device`: itself where it is there already."""
         if torch.device(device) == self.device:
             return self
-        images, labels = self.images.to(device), self.labels.to(device)
+        images, labels = self._images.to(device), self.labels.to(device)
         return ClassSampler(images, labels, num_classes=self.num_classes, mean=self.mean, std=self.std)
 
     def digest(self) -> str:
         """A short name for the examples in their order, with their normalisation: 16 hexadecimal digits."""
-        return content_digest(self.images, self.labels, self.mean, self.std)
+        return content_digest(self._images, self.labels, self.mean, self.std)
 
     def require_all_classes(self, class_names: Sequence[str]) -> None:
         """Raise `ValueError`, naming them, where classes have no examples; `class_names` has one name a class."""
@@ -147,13 +143,16 @@ def _check_size(size: int) -> None:
         raise ValueError(f"a batch needs at least 1 example, got size {size}")
 
 
-def check_images(images: Tensor) -> None:
+def check_images(images: Images) -> None:
     """Raise `ValueError` unless `images` are finite, of an accepted type, and of shape `(n, c, ...)` with n >= 1."""
     if images.dtype not in (torch.uint8, torch.float32, torch.float64):
         raise ValueError(f"images must be uint8, float32 or float64, got {images.dtype}; convert them first")
-    if images.dim() < 2 or not images.numel():
+    if len(images.shape) < 2 or not images.shape.numel():
         raise ValueError(f"images need the shape (n, c, ...) with at least one of each, got {tuple(images.shape)}")
-    if images.is_floating_point() and not (finite := torch.isfinite(images).flatten(1).all(1)).all():
+    if not images.dtype.is_floating_point:
+        return
+    finite = torch.cat([torch.isfinite(chunk).flatten(1).all(1) for chunk in chunks_of(images)])
+    if not finite.all():
         first = int((~finite).nonzero()[0])
         raise ValueError(f"image {first} holds NaN or infinite values; {int((~finite).sum())} of {len(images)} do")
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from core_distill.data.arrays import holds_arrays, read_arrays
 from core_distill.data.folder import read_folder
 from core_distill.data.known import KNOWN_SETS
 from core_distill.data.pictures import picture_values, stack_pictures
@@ -34,15 +35,16 @@ def load_data(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> DataSplits:
-    """Real data by name or from a folder of images, cut into train, validation (by `seed`) and test.
+    """Real data by name or from a folder, cut into train, validation (by `seed`) and test.
 
     >>> load_data("digits").train.image_shape
     (1, 8, 8)
 
     Args:
         source: one of `KNOWN_SETS`, or a folder: FOLDER/train/CLASS/*.png with FOLDER/test/CLASS/*.png, or
-            FOLDER/CLASS/*.png, of which a fifth, always the same images, becomes the test set. A name wins over
-            a folder of that name; write ./digits for the folder.
+            FOLDER/CLASS/*.png, of which a fifth, always the same images, becomes the test set; or a folder with
+            `train_images.npy`, `train_labels.npy`, `test_images.npy` and `test_labels.npy`, whose images stay on disk
+            and may be larger than memory. A name wins over a folder of that name; write ./digits for the folder.
         data_dir: where to look first for the files of a named set.
         validation_fraction: how much of each train class is held out, between 0 and 1; at least one image of two.
         download: let torchvision fetch a named set that is not on this machine into the user's cache folder.
@@ -55,7 +57,8 @@ def load_data(
         raise ValueError(f"data_dir {data_dir} is not a folder")
     known = KNOWN_SETS.get(source) if isinstance(source, str) else None
     if known is None:
-        train, test, class_names = read_folder(_folder(source))
+        folder = _folder(source)
+        train, test, class_names = read_arrays(folder) if holds_arrays(folder) else read_folder(folder)
         name = Path(source).resolve().name
     else:
         train, test = known.read(str(source), None if data_dir is None else Path(data_dir), download)

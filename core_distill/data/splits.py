@@ -1,6 +1,6 @@
 """Train, validation and test: how they are cut from each other, normalised and identified."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,18 +9,21 @@ from torch import Generator, Tensor
 
 from core_distill.data.class_sampler import ClassSampler, check_images, check_labels
 from core_distill.data.digest import content_digest
+from core_distill.data.mapped import Images, select
 from core_distill.randomness import derive_generator
 
 TEST_FRACTION = 0.2
 """The part of each class that becomes the test set where a source comes without one."""
 
 _CHUNK = 1024
+_CHUNK_VALUES = 8 << 20
+"""Images, and numbers in them, that statistics are taken of at once."""
 
 
 class Examples(NamedTuple):
     """Images `(n, c, ...)`, uint8 or float, with their class numbers `(n,)`, as read and not yet normalised."""
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
 
@@ -72,15 +75,15 @@ def make_splits(
     kept, held_out = stratified_split(train.labels, validation_fraction, derive_generator(seed))
     if not len(held_out):
         raise ValueError("every class has a single train image, so none is left for validation: add images")
-    statistics = (mean, std) if mean is not None and std is not None else channel_statistics(train.images[kept])
+    statistics = (mean, std) if mean is not None and std is not None else channel_statistics(select(train.images, kept))
 
-    def sampler(images: Tensor, labels: Tensor) -> ClassSampler:
+    def sampler(images: Images, labels: Tensor) -> ClassSampler:
         return ClassSampler(images, labels, num_classes=len(class_names), mean=statistics[0], std=statistics[1])
 
     splits = DataSplits(
         name=name,
-        train=sampler(train.images[kept], train.labels[kept]),
-        validation=sampler(train.images[held_out], train.labels[held_out]),
+        train=sampler(select(train.images, kept), train.labels[kept]),
+        validation=sampler(select(train.images, held_out), train.labels[held_out]),
         test=sampler(*test),
         class_names=tuple(class_names),
         public_normalisation=mean is not None,
@@ -108,25 +111,30 @@ def fixed_test_split(examples: Examples) -> tuple[Examples, Examples]:
     """Train and test set cut from one set, a fifth of each class for testing: the same images whatever a run's seed."""
     train, test = stratified_split(examples.labels, TEST_FRACTION, derive_generator(0))
     return (
-        Examples(examples.images[train], examples.labels[train]),
-        Examples(examples.images[test], examples.labels[test]),
+        Examples(select(examples.images, train), examples.labels[train]),
+        Examples(select(examples.images, test), examples.labels[test]),
     )
 
 
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def channel_statistics(images: Images) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel of `images (n, c, ...)`, float64 `(c,)`; uint8 counts as 0 to 1.
 
     A constant channel gets the standard deviation 1, so that it can be normalised.
     """
     scale = 255 if images.dtype == torch.uint8 else 1
-    starts = range(0, len(images), _CHUNK)
-    chunks = [images[start : start + _CHUNK].movedim(1, 0).flatten(1) for start in starts]
-    count = images.numel() // images.shape[1]
-    total = torch.stack([chunk.double().sum(1) for chunk in chunks]).sum(0)
+    count = images.shape.numel() // images.shape[1]
+    total = torch.stack([chunk.sum(1) for chunk in _channels_first(images)]).sum(0)
     mean = total / count
-    squares = torch.stack([(chunk.double() - mean.unsqueeze(1)).square().sum(1) for chunk in chunks]).sum(0)
-    std = (squares / count).sqrt()
+    squares = [(chunk - mean.unsqueeze(1)).square().sum(1) for chunk in _channels_first(images)]
+    std = (torch.stack(squares).sum(0) / count).sqrt()
     return mean / scale, torch.where(std > 1e-8 * mean.abs(), std / scale, 1)
+
+
+def _channels_first(images: Images) -> Iterator[Tensor]:
+    """Pieces of `images (n, c, ...)` as float64 `(c, m)`."""
+    size = max(1, min(_CHUNK, _CHUNK_VALUES // images.shape[1:].numel()))
+    for start in range(0, len(images), size):
+        yield images[start : start + size].movedim(1, 0).flatten(1).double()
 
 
 def _check_sets(train: Examples, test: Examples, *, num_classes: int) -> None:

@@ -1,5 +1,6 @@
 """Selection at equal bytes: what the same number of bytes of real images would have given."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def select_baselines(
                 chosen = herding_coreset(train, count, features)
             else:
                 chosen = kmeans_coreset(train, count, features, generator)
-        size = len(chosen) * (train.images[0].numel() + 1)
+        size = len(chosen) * (math.prod(train.image_shape) + 1)
         yield Selection(name, train.take(chosen), count, size)
 
 
