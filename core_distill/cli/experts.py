@@ -1,0 +1,101 @@
+"""`stillroom experts`."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core_distill.cli.console import console, progress
+from core_distill.cli.options import (
+    Compile,
+    Compute,
+    Data,
+    DataDir,
+    Device,
+    ScheduleName,
+    Set,
+    pick_device,
+    pick_engine,
+    pick_schedule,
+    read_settings,
+)
+
+if TYPE_CHECKING:
+    from core_distill.data import ClassSampler
+    from core_distill.evaluation import Score
+    from core_distill.networks.experts import ExpertTrajectories
+    from core_distill.recipes import Recipe
+
+
+def experts(
+    data: Data,
+    recipe: Annotated[
+        str, typer.Option(help="Whose experts: mtt, or another recipe that matches trajectories")
+    ] = "mtt",
+    number: Annotated[int, typer.Option(min=0, help="How many  [default: as the recipe says]", show_default=False)] = 0,
+    epochs: Annotated[
+        int, typer.Option(min=0, help="Epochs each trains  [default: as the recipe says]", show_default=False)
+    ] = 0,
+    network: Annotated[
+        str, typer.Option(help="convnet, lenet or mlp  [default: as the recipe says]", show_default=False)
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder  [default: runs/experts-DATA-...]", show_default=False)
+    ] = None,
+    set_: Set = [],  # noqa: B006
+    schedule: ScheduleName = "auto",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    compute: Compute = "auto",
+    compile_: Compile = True,
+) -> None:
+    """Train the experts that mtt and tesla match, ahead of distilling; several runs share them.
+
+    The same command goes on where it was stopped; a larger --number adds experts.
+
+    Examples:
+
+        stillroom experts digits
+
+        stillroom experts fashion-mnist --number 20 --epochs 30 --set training_rate=0.01
+    """
+    from core_distill.data import load_data
+    from core_distill.recipes import expert_folder_name, find_recipe, train_experts_for
+
+    device = pick_device(device)
+    splits = load_data(data, data_dir=data_dir)
+    full = find_recipe(recipe, images_per_class=1, data=splits.name, schedule=pick_schedule(schedule, device))
+    if full.experts is None:
+        raise ValueError(f"recipe {recipe} matches no experts; --recipe takes mtt or tesla")
+    asked = {"num_experts": str(number or ""), "training_epochs": str(epochs or ""), "network": network}
+    changes = {**{name: value for name, value in asked.items() if value}, **read_settings(set_)}
+    full, engine = full.with_values(changes), pick_engine(compute, compile_, device)
+    folder = out or Path("runs") / expert_folder_name(splits.train, full, data=splits.name, engine=engine)
+    trained = train_experts_for(splits.train.to(device), full, folder=folder, engine=engine, show=progress)
+    assert trained is not None
+    screen = console()
+    screen.print(
+        f"{trained.num_experts} experts of {trained.epochs} epochs in {folder}, trained in {trained.seconds:.0f} s",
+        markup=False,
+    )
+    screen.print(
+        f"validation accuracy after the last epoch: {_score(trained, full, splits.validation.to(device))}", markup=False
+    )
+    words = ["stillroom", "distill", data, "--recipe", recipe, *(["--experts", str(folder)] if out else [])]
+    words += [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
+    screen.print(f"match them with: {shlex.join(words)}", markup=False)
+
+
+def _score(trained: "ExpertTrajectories", recipe: "Recipe", validation: "ClassSampler") -> "Score":
+    """Accuracies after the last epoch, on images that no expert trained on."""
+    from core_distill.evaluation import Score, accuracy
+    from core_distill.networks import network_factory
+    from core_distill.randomness import derive_generator
+
+    generator = derive_generator(0, device=validation.device)
+    network = network_factory(recipe.network, validation.image_shape, validation.num_classes)(generator)
+    found = [
+        accuracy(trained.load(network, expert, trained.epochs), validation) for expert in range(trained.num_experts)
+    ]
+    return Score(tuple(found))

@@ -1,0 +1,208 @@
+"""Training runs that can be differentiated: the parameters after some steps of SGD, as a function of what was trained on.
+
+Backpropagating through a training run by keeping its graph takes memory for every step's maps. Walking the run backwards
+instead, with each step computed anew (Maclaurin et al., arXiv 1502.03492; Wang et al., arXiv 1811.10959), gives the same
+gradient from the parameters that each step started at and the graph of one step at a time.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from core_distill.engine import (
+    ExampleLoss,
+    Pulled,
+    Session,
+    cross_entropy,
+    current,
+    loss_gradient,
+    pull_back,
+    running_on,
+)
+from core_distill.networks import has_batch_statistics
+from core_distill.types import Batch
+
+Batches = Callable[[int, Tensor, Tensor], Batch]
+"""`batch_at(step, images, labels) -> Batch`: the flat batch of a step.
+
+Called twice a step, so it must give the same both times (a generator of its own, derived from the step), and
+differentiable in images and float labels.
+"""
+
+
+def train_unrolled(
+    network: nn.Module,
+    start: Sequence[Tensor],
+    images: Tensor,
+    labels: Tensor,
+    batch_at: Batches,
+    *,
+    steps: int,
+    step_size: Tensor,
+    momentum: float = 0.0,
+    loss: ExampleLoss = cross_entropy,
+    truncated: bool = False,
+    memory_limit: int | None = None,
+) -> tuple[Tensor, ...]:
+    """The parameters after `steps` of SGD from `start`, in the order of `network.parameters()`.
+
+    With `g_t` the gradient of the mean loss of `batch_at(t, images, labels)`: `v_t = momentum v_{t-1} + g_t` and
+    `theta_{t+1} = theta_t - step_size_t v_t`. Differentiable once, with respect to `images`, float `labels`, `step_size`
+    and `start`; the gradient is exact. Memory holds `steps + 1` copies of the parameters and the graph of one step.
+
+    Args:
+        images, labels: `(n, *shape)` and `(n,)` or `(n, c)`, handed to `batch_at`.
+        step_size: a scalar, or one a step, `(steps,)`.
+        truncated: leave out how each step's parameters depend on earlier steps, as TESLA's code does (arXiv 2211.10586):
+            every `g_t` is differentiated with respect to its batch alone. Cheaper, and exact only for one step.
+        memory_limit: bytes that the copies of the parameters may take.
+
+    Raises `ValueError` for fewer than one step, another shape of `step_size`, momentum outside [0, 1), a network that
+    normalises over the batch, or more steps than `memory_limit` allows.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if step_size.shape not in ((), (steps,)):
+        raise ValueError(f"step_size must be a scalar or of shape ({steps},), got shape {tuple(step_size.shape)}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+    if has_batch_statistics(network):
+        raise ValueError(
+            "this network normalises over the batch, and steps are computed in pieces of a batch: "
+            "use norm=instance_norm, group_norm or no_norm"
+        )
+    run = _Run(network, batch_at, steps, momentum, loss, truncated, current())
+    if memory_limit is not None:
+        run.check_memory(start, memory_limit)
+    ends: tuple[Tensor, ...] = _Unrolled.apply(run, images, labels, step_size, *start)
+    return ends
+
+
+class _Run(NamedTuple):
+    """What is trained, and how; everything but the tensors."""
+
+    network: nn.Module
+    batch_at: Batches
+    steps: int
+    momentum: float
+    loss: ExampleLoss
+    truncated: bool
+    session: Session
+
+    def check_memory(self, start: Sequence[Tensor], limit: int) -> None:
+        """Raise `ValueError` where the copies of the parameters take more than `limit` bytes."""
+        size = sum(parameter.numel() * parameter.element_size() for parameter in start)
+        if (self.steps + 1) * size > limit:
+            raise ValueError(
+                f"{self.steps} steps keep {self.steps + 1} copies of {size:,} bytes of parameters, more than the {limit:,} "
+                f"bytes allowed: {max(0, limit // size - 1)} steps fit; take fewer steps, a smaller network or more memory"
+            )
+
+
+class _Unrolled(torch.autograd.Function):
+    """`train_unrolled`: a rollout without a graph, walked backwards with each step computed anew.
+
+    What is kept are the velocities `v_t` and the end: `theta_t = theta_{t+1} + step_size_t v_t` leads back.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, run: _Run, images: Tensor, labels: Tensor, step_size: Tensor, *start: Tensor
+    ) -> tuple[Tensor, ...]:
+        parameters, velocities = start, tuple(torch.zeros_like(parameter) for parameter in start)
+        kept: list[Tensor] = []
+        for step in range(run.steps):
+            gradients = loss_gradient(run.network, parameters, run.batch_at(step, images, labels), loss=run.loss)
+            velocities = tuple(run.momentum * v + g for v, g in zip(velocities, gradients, strict=True))
+            parameters = _moved(parameters, velocities, -_rate(step_size, step))
+            kept += velocities
+        ctx.run, ctx.num_parameters = run, len(start)
+        ctx.save_for_backward(images, labels, step_size, *kept, *parameters)
+        return parameters
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        run: _Run = ctx.run
+        images, labels, step_size, *kept = ctx.saved_tensors
+        starts_of = range(0, len(kept), ctx.num_parameters)
+        *velocities, parameters = (tuple(kept[first : first + ctx.num_parameters]) for first in starts_of)
+        wants_start = any(ctx.needs_input_grad[4:])
+        walk = _Walk(run, images, labels, step_size, ctx.needs_input_grad[1:4], cotangents)
+        with running_on(run.session):  # a backward pass on a card runs in a thread of its own
+            for step in reversed(range(run.steps)):
+                walk.feel_step_size(step, velocities[step])
+                parameters = _moved(parameters, velocities[step], _rate(step_size, step))
+                walk.back(step, parameters, to_parameters=not run.truncated and (step > 0 or wants_start))
+        starts = walk.adjoint if wants_start else [None] * ctx.num_parameters
+        return None, walk.to_images, walk.to_labels, walk.to_step_size, *starts
+
+
+class _Walk:
+    """The backward pass: what the loss feels of the parameters here (`adjoint`), and of everything met so far."""
+
+    def __init__(
+        self,
+        run: _Run,
+        images: Tensor,
+        labels: Tensor,
+        step_size: Tensor,
+        wanted: tuple[bool, bool, bool],
+        adjoint: Sequence[Tensor],
+    ) -> None:
+        self.run, self.images, self.labels, self.step_size = run, images, labels, step_size
+        self.adjoint = tuple(adjoint)
+        self.to_velocities = tuple(torch.zeros_like(value) for value in adjoint)
+        self.to_images = torch.zeros_like(images) if wanted[0] else None
+        self.to_labels = torch.zeros_like(labels) if wanted[1] else None
+        self.to_step_size = torch.zeros_like(step_size) if wanted[2] else None
+
+    def feel_step_size(self, step: int, velocities: Sequence[Tensor]) -> None:
+        """`dL/dstep_size_t = -<adjoint_{t+1}, v_t>`."""
+        if self.to_step_size is not None:
+            _rate(self.to_step_size, step).sub_(_dot(self.adjoint, velocities))
+
+    def back(self, step: int, parameters: Sequence[Tensor], *, to_parameters: bool) -> None:
+        """Undo one step, which started at `parameters`."""
+        self.to_velocities = tuple(self.run.momentum * value for value in self.to_velocities)
+        self.to_velocities = _moved(self.to_velocities, self.adjoint, -_rate(self.step_size, step))
+        with torch.enable_grad():
+            images = self.images.detach().requires_grad_(self.to_images is not None)
+            labels = self.labels.detach().requires_grad_(self.to_labels is not None)
+            batch = self.run.batch_at(step, images, labels)
+        felt = pull_back(
+            self.run.network,
+            parameters,
+            batch,
+            self.to_velocities,
+            to_images=batch.images.requires_grad,
+            to_labels=batch.labels.requires_grad,
+            to_parameters=to_parameters,
+            loss=self.run.loss,
+        )
+        for total, leaf in ((self.to_images, images), (self.to_labels, labels)):
+            if total is not None:
+                total += _through(batch, felt, leaf)
+        if felt.parameters is not None:
+            self.adjoint = tuple(a + r for a, r in zip(self.adjoint, felt.parameters, strict=True))
+
+
+def _through(batch: Batch, felt: Pulled, leaf: Tensor) -> Tensor:
+    """What the batch's images and labels feel, carried back to what `batch_at` made them of."""
+    pairs = [(batch.images, felt.images), (batch.labels, felt.labels)]
+    values, cotangents = zip(*((value, feels) for value, feels in pairs if feels is not None), strict=True)
+    return torch.autograd.grad(values, leaf, cotangents, retain_graph=True, materialize_grads=True)[0]
+
+
+def _rate(step_size: Tensor, step: int) -> Tensor:
+    return step_size if step_size.dim() == 0 else step_size[step]
+
+
+def _moved(values: Sequence[Tensor], along: Sequence[Tensor], by: Tensor) -> tuple[Tensor, ...]:
+    return tuple(value + by * direction for value, direction in zip(values, along, strict=True))
+
+
+def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()

@@ -1,0 +1,232 @@
+"""Training experts for trajectory matching: how they are trained, what they are of, and going on where it was stopped."""
+
+import dataclasses
+import functools
+import inspect
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator, Tensor, nn
+
+from core_distill.engine import DEFAULT_ENGINE, Engine, loss_gradient, running_on
+from core_distill.networks.experts import (
+    ExpertFolder,
+    ExpertTrajectories,
+    Trajectory,
+    check_trajectory,
+    in_memory,
+)
+from core_distill.networks.initialise import FreshNetworks
+from core_distill.networks.norms import has_batch_statistics
+from core_distill.progress import ShowProgress, silent
+from core_distill.randomness import derive_generator
+from core_distill.types import Batch, NetworkFactory, SiameseAugment
+
+if TYPE_CHECKING:
+    from core_distill.data import ClassSampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertTraining:
+    """How experts are trained: plain SGD on the cross-entropy, augmented, parameters kept after every epoch.
+
+    MTT's (arXiv 2203.11932) are 100 experts of 50 epochs at rate 0.01 without momentum, batch 256, DSA augmentation.
+
+    Args:
+        num_experts: a folder may hold more of the same kind; the first so many are used.
+        training_epochs, training_rate, training_momentum, training_batch_size: of each.
+        training_images: how many images an epoch sees, drawn anew for each; 0 is all of them.
+        training_seed: of the experts, apart from the run's, so that runs of several seeds can share them.
+
+    Raises `ValueError` for values out of range.
+    """
+
+    num_experts: int = 10
+    training_epochs: int = 20
+    training_rate: float = 0.01
+    training_momentum: float = 0.0
+    training_batch_size: int = 256
+    training_images: int = 0
+    training_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_experts", "training_epochs", "training_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("training_images", "training_seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 < self.training_rate < math.inf:
+            raise ValueError(f"training_rate must be above 0, got {self.training_rate}")
+        if not 0 <= self.training_momentum < 1:
+            raise ValueError(f"training_momentum must lie in [0, 1), got {self.training_momentum}")
+
+    def values(self) -> dict[str, int | float]:
+        """Every field by name."""
+        return dataclasses.asdict(self)
+
+
+def expert_identity(
+    real: "ClassSampler",
+    new_network: NetworkFactory,
+    training: ExpertTraining,
+    *,
+    augment: SiameseAugment,
+    engine: Engine = DEFAULT_ENGINE,
+) -> dict[str, object]:
+    """What experts are of, as JSON values: equal ones train to the same experts, whatever their number."""
+    return {
+        "data": real.digest(),
+        "network": _described(new_network),
+        "augment": repr(augment),
+        "precision": engine.precision,
+        **{name: value for name, value in training.values().items() if name != "num_experts"},
+    }
+
+
+def train_experts(
+    real: "ClassSampler",
+    new_network: NetworkFactory,
+    training: ExpertTraining,
+    *,
+    augment: SiameseAugment,
+    folder: Path | None = None,
+    engine: Engine = DEFAULT_ENGINE,
+    show: ShowProgress = silent,
+) -> ExpertTrajectories:
+    """The experts on `real`, trained on its device; those that `folder` holds are opened instead.
+
+    Written one by one as they are done, so that a killed run goes on and ends with the same bytes. Without a folder they
+    stay in memory, on the CPU. Raises `ExpertError` for files of other experts or damaged ones, and for training that
+    diverges or does not move; `ValueError` for networks that normalise over the batch.
+    """
+    example = new_network(derive_generator(0))
+    if has_batch_statistics(example):
+        raise ValueError(
+            "experts are networks without batch statistics, which are no parameters to match: "
+            "use norm=instance, group or none"
+        )
+    shapes = {name: tuple(value.shape) for name, value in example.named_parameters()}
+    identity = expert_identity(real, new_network, training, augment=augment, engine=engine)
+    shelf = (
+        _Memory()
+        if folder is None
+        else ExpertFolder(folder, identity=identity, shapes=shapes, epochs=training.training_epochs)
+    )
+    found: list[Trajectory | None] = [shelf.find(number) for number in range(training.num_experts)]
+    missing = [number for number, trajectory in enumerate(found) if trajectory is None]
+    if missing:
+        epochs = training.training_epochs
+        with show("train experts", training.num_experts * epochs) as advance:
+            for position, number in enumerate(missing, training.num_experts - len(missing)):
+                done = position * epochs
+
+                def watch(count: int, before: int = done) -> None:
+                    advance(before + count, "epochs")
+
+                start = time.monotonic()
+                with running_on(
+                    engine, tell=functools.partial(advance, done)
+                ):  # a session each: resumed ones are alike
+                    (stacked,) = train_group(real, new_network, training, [number], augment=augment, watch=watch)
+                check_trajectory(stacked.values(), what=f"expert {number}")
+                found[number] = shelf.add(number, stacked, seconds=time.monotonic() - start)
+    seconds = shelf.seconds()
+    return ExpertTrajectories(
+        [trajectory for trajectory in found if trajectory is not None],
+        epochs=training.training_epochs,
+        seconds=sum(seconds.get(str(number), 0.0) for number in range(training.num_experts)),
+    )
+
+
+def train_group(
+    real: "ClassSampler",
+    new_network: NetworkFactory,
+    training: ExpertTraining,
+    numbers: Sequence[int],
+    *,
+    augment: SiameseAugment,
+    watch: Callable[[int], None],
+) -> list[dict[str, Tensor]]:
+    """Parameters `(epochs + 1, *parameter)` by name, on the CPU, of the experts with these numbers.
+
+    `watch` hears of the epochs that are done, over the group. Each expert has its own part of the seed, so that groups
+    change no bit of it.
+    """
+    result = []
+    for position, number in enumerate(numbers):
+        generator = derive_generator(training.training_seed, "expert", number, device=real.device)
+        network = new_network(generator)
+        names = [name for name, _ in network.named_parameters()]
+        epochs = [_kept(network)]
+        velocities = [torch.zeros_like(value) for value in network.parameters()]
+        for epoch in range(training.training_epochs):
+            _train_epoch(network, velocities, real, training, augment, generator)
+            epochs.append(_kept(network))
+            watch(position * training.training_epochs + epoch + 1)
+        result.append(
+            {name: torch.stack(values) for name, values in zip(names, zip(*epochs, strict=True), strict=True)}
+        )
+    return result
+
+
+@torch.no_grad()
+def _train_epoch(
+    network: nn.Module,
+    velocities: list[Tensor],
+    real: "ClassSampler",
+    training: ExpertTraining,
+    augment: SiameseAugment,
+    generator: Generator,
+) -> None:
+    order = torch.randperm(len(real), generator=generator, device=generator.device)
+    for chosen in order[: training.training_images or len(real)].split(training.training_batch_size):
+        batch = real.take(chosen)
+        seen = Batch(augment.per_image(batch.images, generator), batch.labels)
+        parameters = [value.detach() for value in network.parameters()]
+        for parameter, velocity, gradient in zip(
+            parameters, velocities, loss_gradient(network, parameters, seen), strict=True
+        ):
+            velocity.mul_(training.training_momentum).add_(gradient)
+            parameter.sub_(training.training_rate * velocity)
+
+
+def _kept(network: nn.Module) -> list[Tensor]:
+    return [value.detach().to("cpu", copy=True) for value in network.parameters()]
+
+
+class _Memory:
+    """Where experts are kept without a folder."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def find(self, number: int) -> Trajectory | None:
+        return None
+
+    def add(self, number: int, stacked: Mapping[str, Tensor], *, seconds: float) -> Trajectory:
+        self._seconds[str(number)] = seconds
+        return in_memory(stacked)
+
+    def seconds(self) -> dict[str, float]:
+        return self._seconds
+
+
+def _described(new_network: NetworkFactory) -> dict[str, object]:
+    """A kind of network as JSON values; two ways to write the same options are one."""
+    if not isinstance(new_network, FreshNetworks):
+        return {"kind": getattr(new_network, "__qualname__", type(new_network).__qualname__)}
+    parameters = inspect.signature(new_network.architecture).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    options = {**defaults, **dict(new_network.options)}
+    return {
+        "kind": new_network.architecture.__name__,
+        "image_shape": list(new_network.image_shape),
+        "num_classes": new_network.num_classes,
+        "options": {name: getattr(value, "__name__", value) for name, value in sorted(options.items())},
+    }

@@ -1,0 +1,40 @@
+"""The experts that a recipe asks for: trained or opened, and the folder that runs on the same ones share."""
+
+from pathlib import Path
+
+from core_distill.data import ClassSampler
+from core_distill.engine import DEFAULT_ENGINE, Engine
+from core_distill.networks import network_factory
+from core_distill.networks.expert_training import expert_identity, train_experts
+from core_distill.networks.experts import ExpertTrajectories, folder_name
+from core_distill.progress import ShowProgress, silent
+from core_distill.recipes.recipe import Recipe
+
+
+def train_experts_for(
+    real: ClassSampler,
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    engine: Engine = DEFAULT_ENGINE,
+    show: ShowProgress = silent,
+) -> ExpertTrajectories | None:
+    """The experts of a recipe on `real`, see `train_experts`; `None` where it has none."""
+    if recipe.experts is None:
+        return None
+    new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
+    return train_experts(
+        real, new_network, recipe.experts, augment=recipe.augment, folder=folder, engine=engine, show=show
+    )
+
+
+def expert_folder_name(real: ClassSampler, recipe: Recipe, *, data: str, engine: Engine = DEFAULT_ENGINE) -> str:
+    """A name, such as `experts-digits-0a1b2c3d`, that recipes with equal experts on the data set `data` share.
+
+    Raises `ValueError` for a recipe without experts.
+    """
+    if recipe.experts is None:
+        raise ValueError(f"recipe {recipe.name} matches no experts; take one that does, such as mtt")
+    new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
+    identity = expert_identity(real, new_network, recipe.experts, augment=recipe.augment, engine=engine)
+    return folder_name(data, identity)
