@@ -1,0 +1,103 @@
+"""Kernel ridge regression from synthetic to real examples: its predictions, its loss, all pure functions of tensors.
+
+The kernels may come from anywhere: features of a network (FRePo, RFAD) or a closed form (KIP).
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def centred_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """Regression targets `(n, c)` that sum to 0: class numbers `(n,)` or probabilities `(n, c)`, minus 1 / c."""
+    probabilities = labels if labels.is_floating_point() else F.one_hot(labels, num_classes).to(torch.float32)
+    return probabilities - 1 / num_classes
+
+
+def ridge_regression(
+    cross_kernel: Tensor, support_kernel: Tensor, support_targets: Tensor, *, regularisation: float
+) -> Tensor:
+    """Predictions `K_ts (K_ss + regularisation * tr(K_ss) / n * I)^-1 Y`, `(t, c)`, by a Cholesky decomposition.
+
+    Args:
+        cross_kernel: `K_ts (t, n)`, of targets with supports.
+        support_kernel: `K_ss (n, n)`, symmetric.
+        support_targets: `Y (n, c)`; the result has their dtype.
+        regularisation: relative to the mean of the diagonal, from 0 up.
+
+    Solved in the widest dtype of the three, float32 at least, whatever the autocast. Source: KIP (arXiv 2011.00050);
+    FRePo (arXiv 2206.00719) and both released codes, for the scale of the regularisation.
+
+    Raises `ValueError` where the regularised kernel is not positive definite. A CUDA device is not waited for: there the
+    predictions become NaN.
+    """
+    if not 0 <= regularisation < float("inf"):
+        raise ValueError(f"regularisation must be a number from 0 up, got {regularisation}")
+    dtype = functools.reduce(
+        torch.promote_types, (cross_kernel.dtype, support_kernel.dtype, support_targets.dtype), torch.float32
+    )
+    with torch.autocast(support_kernel.device.type, enabled=False):
+        kernel = support_kernel.to(dtype)
+        kernel = kernel + (regularisation * kernel.diagonal().mean()) * torch.eye(
+            len(kernel), dtype=dtype, device=kernel.device
+        )
+        weights = torch.cholesky_solve(support_targets.to(dtype), _cholesky(kernel, regularisation))
+        return (cross_kernel.to(dtype) @ weights).to(support_targets.dtype)
+
+
+def ridge_predictions(
+    target_features: Tensor, support_features: Tensor, support_targets: Tensor, *, regularisation: float
+) -> Tensor:
+    """`ridge_regression` with the kernel `f f^T` of features `(t, d)` and `(n, d)`, in float64.
+
+    The kernel's smallest eigenvalues decide the result; with fewer features than supports they are nothing but
+    `regularisation`, which float32 would lose in rounding. Beside the networks the time of this does not count.
+    """
+    supports = support_features.to(torch.float64)
+    cross_kernel = target_features.to(torch.float64) @ supports.mT
+    return ridge_regression(cross_kernel, supports @ supports.mT, support_targets, regularisation=regularisation)
+
+
+def kernel_regression_loss(
+    target_features: Tensor,
+    targets: Tensor,
+    support_features: Tensor,
+    support_targets: Tensor,
+    *,
+    regularisation: float,
+) -> Tensor:
+    """The mean over targets of half the squared distance of `ridge_predictions` to `targets (t, c)`, a scalar.
+
+    Differentiable in the supports; the real side is detached. FRePo (arXiv 2206.00719), its meta-objective.
+    """
+    predictions = ridge_predictions(
+        target_features.detach(), support_features, support_targets, regularisation=regularisation
+    )
+    return 0.5 * (predictions - targets.detach()).square().sum(1).mean()
+
+
+def label_margin(targets: Tensor) -> Tensor:
+    """The mean over rows `(n, c)` of the largest minus the second largest value, each at most 1 / c; a scalar.
+
+    FRePo's released code subtracts it from the loss, so that learned labels keep naming one class.
+    """
+    best = targets.topk(2, dim=1).values
+    return (best[:, 0] - best[:, 1]).clamp(max=1 / targets.shape[1]).mean()
+
+
+def _cholesky(kernel: Tensor, regularisation: float) -> Tensor:
+    """The lower factor; on a CUDA device all NaN where there is none, so that the host need not wait to find out."""
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(kernel)
+    if kernel.is_cuda:
+        return torch.where(failed == 0, factor, torch.nan)
+    if failed:
+        if not torch.isfinite(kernel).all():
+            raise ValueError("the kernel among the synthetic images is not finite: lower the learning rate")
+        raise ValueError(
+            f"the kernel among {len(kernel)} synthetic images is not positive definite with regularisation "
+            f"{regularisation:g}: raise regularisation, use fewer images a class or a network with more features"
+        )
+    return factor

@@ -1,0 +1,150 @@
+"""Networks of many ages at once: a pool that trains each a little whenever it is used, and replaces the oldest.
+
+FRePo (arXiv 2206.00719) keeps one, so that the synthetic set suits networks early and late in training and
+no long run of one network is followed.
+
+Not exported by `core_distill.networks`: the engine, which trains the pool, imports that.
+"""
+
+import copy
+from typing import Any, final
+
+import torch
+from torch import Generator, Tensor, nn
+
+from core_distill.engine import loss_gradient, parameters_of, squared_error
+from core_distill.randomness import derive_generator
+from core_distill.types import Batch, NetworkFactory
+
+
+@final
+class PooledNetwork:
+    """A network, its age in steps and its Adam optimizer (arXiv 1412.6980)."""
+
+    def __init__(self, network: nn.Module, *, age: int, learning_rate: float) -> None:
+        self.network, self.age = network, age
+        self._optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+        self._finite: _Verdict | None = None
+
+    def step(self, batch: Batch) -> None:
+        """Train one step on the squared error to a flat batch's targets `(n, c)`; no gradients stay on the network."""
+        self.age += 1
+        images, targets = batch.images.detach(), batch.labels.detach()
+        with torch.no_grad():
+            gradient = loss_gradient(
+                self.network, parameters_of(self.network), Batch(images, targets), loss=squared_error
+            )
+        for parameter, value in zip(self.network.parameters(), gradient, strict=True):
+            parameter.grad = value
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._finite = _Verdict(torch.nn.utils.get_total_norm(parameters_of(self.network)).isfinite())
+
+    def is_finite(self) -> bool:
+        """Whether every parameter is; after a step on a CUDA device this waits for that step, not for later work."""
+        return self._finite is None or self._finite.read()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as tensors and plain values."""
+        network = {name: value.clone() for name, value in self.network.state_dict().items()}
+        optimizer = copy.deepcopy(self._optimizer.state_dict())
+        return {"network": network, "optimizer": optimizer, "age": self.age, "finite": self.is_finite()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.network.load_state_dict(state_dict["network"])
+        self._optimizer.load_state_dict(state_dict["optimizer"])
+        self.age = state_dict["age"]
+        self._finite = None if state_dict["finite"] else _Verdict(torch.tensor(False))
+
+
+@final
+class NetworkPool:
+    """`size` networks of different ages; a saved and restored pool goes on with the same bits.
+
+    Args:
+        new_network: called whenever a network starts its life, with the generator of that `draw`.
+        size: how many networks there are.
+        max_age: steps after which a network is replaced. The first generation starts at counted ages of
+            `number * (max_age // size)`, so that they are not all replaced at once.
+        learning_rate: of the Adam step a network takes when it is used.
+
+    Raises `ValueError` for a size or age below 1.
+    """
+
+    def __init__(self, new_network: NetworkFactory, *, size: int, max_age: int, learning_rate: float) -> None:
+        if size < 1 or max_age < 1:
+            raise ValueError(f"a pool needs at least 1 network and an age of at least 1, got {size} and {max_age}")
+        self._new_network, self._max_age, self._learning_rate = new_network, max_age, learning_rate
+        self._members: list[PooledNetwork | None] = [None] * size
+        self._diverged = 0
+
+    def draw(self, generator: Generator) -> PooledNetwork:
+        """One network at random, a new one in its place where it is past `max_age` or no longer finite.
+
+        Raises `ValueError` where more networks diverged than there are, since one last reached its full age.
+        """
+        number = _choose(len(self._members), generator)
+        member = self._members[number]
+        if member is None:
+            self._members[number] = member = self._start(generator, age=number * (self._max_age // len(self._members)))
+        elif not member.is_finite():
+            self._count_divergence()
+            self._members[number] = member = self._start(generator, age=0)
+        elif member.age > self._max_age:
+            self._diverged = 0
+            self._members[number] = member = self._start(generator, age=0)
+        return member
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every network that has started, as tensors and plain values."""
+        members = [None if member is None else member.state_dict() for member in self._members]
+        return {"members": members, "diverged": self._diverged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of a pool of this size; `ValueError` for another size."""
+        members = state_dict["members"]
+        if len(members) != len(self._members):
+            raise ValueError(f"this pool has {len(self._members)} networks, the saved one {len(members)}")
+        self._diverged = state_dict["diverged"]
+        self._members = [None if member is None else self._restore(member) for member in members]
+
+    def _start(self, generator: Generator, *, age: int) -> PooledNetwork:
+        return PooledNetwork(self._new_network(generator), age=age, learning_rate=self._learning_rate)
+
+    def _restore(self, state_dict: dict[str, Any]) -> PooledNetwork:
+        device = next(iter(state_dict["network"].values())).device
+        member = self._start(derive_generator(0, "overwritten", device=device), age=0)
+        member.load_state_dict(state_dict)
+        return member
+
+    def _count_divergence(self) -> None:
+        self._diverged += 1
+        if self._diverged > len(self._members):
+            raise ValueError(
+                f"{self._diverged} networks of the pool trained on the synthetic set were no longer finite before their "
+                f"{self._max_age} steps were over: lower the networks' learning rate, {self._learning_rate:g}"
+            )
+
+
+@final
+class _Verdict:
+    """A truth value on its way from a device, which reading waits for without waiting for work queued after it."""
+
+    def __init__(self, truth: Tensor) -> None:
+        self._truth = truth.to("cpu", non_blocking=True)
+        self._arrived = torch.cuda.Event() if truth.is_cuda else None
+        if self._arrived is not None:
+            self._arrived.record(torch.cuda.current_stream(truth.device))
+
+    def read(self) -> bool:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return bool(self._truth)
+
+
+def _choose(count: int, generator: Generator) -> int:
+    """A number below `count`, drawn on the CPU since it decides which code runs; see `augment.siamese`."""
+    if generator.device.type == "cuda":
+        generator = derive_generator(generator.initial_seed(), "pool", generator.get_offset())
+    return int(torch.randint(count, (), generator=generator))
