@@ -142,8 +142,6 @@ def _departures(synthetic: SyntheticSet, agreement: Agreement) -> Iterator[str]:
         yield f"{synthetic.num_classes} classes, agreed were {agreement.num_classes}"
     if synthetic.images_per_class > agreement.images_per_class:
         yield f"{synthetic.images_per_class} images a class, agreed were at most {agreement.images_per_class}"
-    if not synthetic.step_size.item() > 0:
-        yield f"step size {synthetic.step_size.item()}, it must be above 0"
     images, labels = synthetic.batch()[:2]
     if labels.is_floating_point() and not torch.allclose(labels.sum(-1), torch.ones(len(labels)), atol=1e-3):
         yield "soft labels do not sum to 1"

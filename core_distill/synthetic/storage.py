@@ -19,7 +19,7 @@ from core_distill.files import write_atomically
 from core_distill.synthetic.labels import GivenLabels, HardLabels, SoftLabels
 from core_distill.synthetic.pixels import Pixels
 from core_distill.synthetic.precision import decode_tensors, encode_tensors
-from core_distill.synthetic.synthetic_set import SyntheticSet
+from core_distill.synthetic.synthetic_set import SyntheticSet, check_step_size
 
 SCHEMA = 1
 DECODERS: dict[str, Any] = {"pixels": Pixels}
@@ -52,10 +52,12 @@ def encode_artefact(synthetic: SyntheticSet, *, metadata: Mapping[str, object], 
         precision: how learned images are stored, one of `PRECISIONS`. `uint8` costs what a real image costs: 256 levels
             between the smallest and the largest value of a tensor.
 
-    Raises `ArtefactError` where a value is not finite, or would not be at that precision.
+    Raises `ArtefactError` where a value is not finite, or would not be at that precision, and for a step size that is not
+    above 0.
     """
     state = {name: value.detach().cpu() for name, value in synthetic.state_dict().items()}
     _refuse_bad_numbers(state)
+    _refuse_bad_step_size(state["step_size"])
     stored = encode_tensors(state, precision)
     _refuse_bad_numbers(stored)
     layout = {
@@ -160,7 +162,7 @@ def _build(layout: Mapping[str, Any], state: dict[str, Tensor]) -> SyntheticSet:
         images_per_class=layout["images_per_class"],
         mean=state["mean"],
         std=state["std"],
-        step_size=state["step_size"].item(),
+        step_size=state["step_size"],
         learn_step_size=layout["learn_step_size"],
     )
     _compare(synthetic.state_dict(), state)
@@ -187,6 +189,13 @@ def _refuse_bad_numbers(state: Mapping[str, Tensor]) -> None:
     for name, value in state.items():
         if value.is_floating_point() and not (torch.isfinite(value).all() and (value.abs() <= LARGEST_VALUE).all()):
             raise ArtefactError(f"{name} has values that are NaN, infinite or beyond {LARGEST_VALUE:g}")
+
+
+def _refuse_bad_step_size(size: Tensor) -> None:
+    try:
+        check_step_size(size)
+    except ValueError as error:
+        raise ArtefactError(str(error)) from error
 
 
 def _check_meaning(synthetic: SyntheticSet) -> None:

@@ -10,6 +10,9 @@ from torch.utils.data import TensorDataset
 
 from core_distill.types import Batch
 
+SMALLEST_STEP_SIZE = 1e-6
+"""Where a learned step size stops on its way to zero."""
+
 
 class Decoder(Protocol):
     """A parametrisation of images: a module with `num_slots` slots, `views` images a slot and `forward(slots, generator)`.
@@ -35,7 +38,9 @@ class SyntheticSet(nn.Module):
         classes: the class numbers present, ascending; a continual or federated part may hold a few of `num_classes`.
         num_classes: how many classes the whole task has.
         mean, std: what the real data was normalised with, a number a channel; the artefact carries them.
-        step_size: the learning rate that goes with the set; a learned parameter when `learn_step_size`.
+        step_size: the learning rate that goes with the set: one number, or one for each training step `(t,)`, above 0. A
+            learned parameter when `learn_step_size`: the number itself is learned, not its logarithm, so that published
+            rates mean what they say and the file holds exactly what training uses; `constrain` keeps it above 0.
 
     Raises `ValueError` where these do not fit together.
     """
@@ -55,7 +60,7 @@ class SyntheticSet(nn.Module):
         images_per_class: int,
         mean: Sequence[float] | Tensor,
         std: Sequence[float] | Tensor,
-        step_size: float = 0.01,
+        step_size: float | Sequence[float] | Tensor = 0.01,
         learn_step_size: bool = False,
     ) -> None:
         super().__init__()
@@ -76,7 +81,8 @@ class SyntheticSet(nn.Module):
         self.register_buffer("class_numbers", numbers)
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).clone())
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).clone())
-        size = torch.tensor(float(step_size))
+        size = torch.as_tensor(step_size, dtype=torch.float32).detach().clone()
+        check_step_size(size)
         if learn_step_size:
             self.step_size = nn.Parameter(size)
         else:
@@ -125,6 +131,15 @@ class SyntheticSet(nn.Module):
         return Batch(images.unflatten(0, rows), labels.unflatten(0, rows))
 
     @torch.no_grad()
+    def constrain(self) -> None:
+        """Bring what is learned back to where it has a meaning, after an update: step sizes to `SMALLEST_STEP_SIZE` or more.
+
+        Gradient descent with this projection (TESLA's released code does the same) needs no other form of the number.
+        """
+        if self.learn_step_size:
+            self.step_size.clamp_(min=SMALLEST_STEP_SIZE)
+
+    @torch.no_grad()
     def as_dataset(self, *, normalised: bool = False) -> "SyntheticDataset":
         """A map-style dataset of (image, label), detached from the set.
 
@@ -144,6 +159,14 @@ class SyntheticSet(nn.Module):
         from core_distill.synthetic.storage import load_artefact
 
         return load_artefact(path).synthetic
+
+
+def check_step_size(size: Tensor) -> None:
+    """Raise `ValueError` unless `size` is one number or one for each step `(t,)`, finite and above 0."""
+    if size.dim() > 1 or not size.numel():
+        raise ValueError(f"step_size must be one number or one for each step, got shape {tuple(size.shape)}")
+    if not (torch.isfinite(size) & (size > 0)).all():
+        raise ValueError(f"step_size must be finite and above 0, got {size.min():g} to {size.max():g}")
 
 
 class SyntheticDataset(TensorDataset):

@@ -61,12 +61,14 @@ def forged(synthetic, *, layout=None, **tensors):
     classes=st.sets(st.integers(0, 9), min_size=1).map(sorted),
     images_per_class=st.integers(1, 3),
     labels=st.sampled_from(["hard", "soft", "given"]),
+    step_size=st.sampled_from([0.01, (0.5, 0.25)]),
     seed=st.integers(0, 2**31),
 )
-def test_what_arrives_is_what_a_file_would_hold(classes, images_per_class, labels, seed):
+def test_what_arrives_is_what_a_file_would_hold(classes, images_per_class, labels, step_size, seed):
     count = len(classes) * images_per_class
     images = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed)).clamp(-4, 4)
-    sent = synthetic_set(classes=tuple(classes), images_per_class=images_per_class, labels=labels, images=images)
+    values = {"classes": tuple(classes), "images_per_class": images_per_class, "labels": labels, "images": images}
+    sent = synthetic_set(step_size=step_size, **values)
     agreement = replace(AGREED, label_modes=(labels,))
     arrived = from_record(to_record(sent, metadata={}), agreement=agreement)
     expected = released_form(sent).state_dict()
@@ -136,7 +138,6 @@ BAD_SETS = {
     "soft labels": (synthetic_set(labels="soft"), "labels are SoftLabels, agreed were hard"),
     "pixels too bright": (synthetic_set(images=torch.full((6, *SHAPE), 30.0)), "pixels from 15.2 to 15.2"),
     "pixels too dark": (synthetic_set(images=torch.full((6, *SHAPE), -30.0)), "pixels from -14.8 to -14.8"),
-    "step size 0": (synthetic_set(step_size=0.0), "step size 0.0"),
 }
 
 
@@ -198,7 +199,11 @@ FORGED = {
     "fewer images than labels": {"images__pixels": torch.zeros(5, *SHAPE, dtype=torch.uint8)},
     "images of another type": {"images__pixels": torch.zeros(6, *SHAPE, dtype=torch.int32)},
     "one tensor more": {"extra": torch.zeros(3)},
-    "many step sizes": {"step_size": torch.ones(4)},
+    "step size 0": {"step_size": torch.tensor(0.0)},
+    "a step size below 0": {"step_size": torch.tensor([0.1, -0.1])},
+    "a step size that is no number": {"step_size": torch.tensor([0.1, math.nan])},
+    "no step size": {"step_size": torch.zeros(0)},
+    "a table of step sizes": {"step_size": torch.ones(2, 2)},
     "schema 2": {"layout": {"schema": 2}},
     "unknown decoder": {"layout": {"decoder": {"name": "gan", "config": {}}}},
     "unknown precision": {"layout": {"precision": "int4"}},

@@ -14,7 +14,16 @@ from core_distill.synthetic import GivenLabels, HardLabels, Pixels, SoftLabels, 
 from core_distill.synthetic.storage import encode_artefact
 
 
-def small_set(mode="hard", images=None, *, classes=(0, 2), num_classes=3, images_per_class=2, learn_step_size=False):
+def small_set(
+    mode="hard",
+    images=None,
+    *,
+    classes=(0, 2),
+    num_classes=3,
+    images_per_class=2,
+    step_size=0.02,
+    learn_step_size=False,
+):
     """Two of three classes, two 1 x 2 x 3 images each, unless told otherwise."""
     generator = torch.Generator().manual_seed(0)
     targets = torch.tensor(classes).repeat_interleave(images_per_class)
@@ -33,7 +42,7 @@ def small_set(mode="hard", images=None, *, classes=(0, 2), num_classes=3, images
         images_per_class=images_per_class,
         mean=[0.25] * images.shape[1],
         std=[0.5] * images.shape[1],
-        step_size=0.02,
+        step_size=step_size,
         learn_step_size=learn_step_size,
     )
 

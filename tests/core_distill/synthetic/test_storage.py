@@ -22,12 +22,13 @@ from core_distill.synthetic.storage import (
 )
 
 METADATA = {"seed": 3, "data": {"name": "digits", "class_names": ["null", "1"]}, "scores": {}, "empty": None}
-EVERY_KIND = list(itertools.product(["given", "hard", "soft"], PRECISIONS, [False, True]))
+STEP_SIZES = [0.02, (0.01, 0.5, 2.0)]
+EVERY_KIND = list(itertools.product(["given", "hard", "soft"], PRECISIONS, STEP_SIZES, [False, True]))
 
 
-@pytest.mark.parametrize(("mode", "precision", "learned"), EVERY_KIND)
-def test_there_and_back(mode, precision, learned, make_set):
-    synthetic = make_set(mode, learn_step_size=learned)
+@pytest.mark.parametrize(("mode", "precision", "step_size", "learned"), EVERY_KIND)
+def test_there_and_back(mode, precision, step_size, learned, make_set):
+    synthetic = make_set(mode, step_size=step_size, learn_step_size=learned)
     data = encode_artefact(synthetic, metadata=METADATA, precision=precision)
     read = decode_artefact(data)
     assert read.metadata == METADATA
@@ -50,7 +51,7 @@ def test_there_and_back(mode, precision, learned, make_set):
 @given(
     pixels=st.lists(st.floats(-65000, 65000, width=32), min_size=24, max_size=24),
     precision=st.sampled_from(PRECISIONS),
-    step_size=st.floats(2**-20, 8, width=32),
+    step_size=st.floats(2**-20, 8, width=32) | st.lists(st.floats(2**-20, 8, width=32), min_size=1, max_size=3),
 )
 def test_writing_what_was_read_gives_the_same_bytes(pixels, precision, step_size):
     synthetic = SyntheticSet(
@@ -142,6 +143,14 @@ def test_values_that_are_no_numbers_are_not_written(value, name, make_set, tmp_p
     with pytest.raises(ArtefactError, match=f"{name} has values that are NaN, infinite or beyond"):
         save_artefact(tmp_path / "s", synthetic, metadata={})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step_size", [0.02, (0.01, 0.5)])
+def test_a_step_size_that_is_not_above_zero_is_not_written(step_size, make_set):
+    synthetic = make_set(step_size=step_size)
+    synthetic.step_size.view(-1)[0] = -0.125
+    with pytest.raises(ArtefactError, match=r"step_size must be finite and above 0, got -0\.125 to"):
+        encode_artefact(synthetic, metadata={})
 
 
 def test_values_beyond_float16_are_not_written_as_infinity(make_set):

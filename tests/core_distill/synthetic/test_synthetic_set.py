@@ -99,6 +99,12 @@ def test_views_of_a_slot_stand_next_to_each_other_with_its_label():
         ({"images_per_class": 3}, "2 classes of 3 need 6 slots, images have 4 and labels 4"),
         ({"images": Pixels(torch.zeros(5, 1))}, "images have 5 and labels 4"),
         ({"labels": HardLabels(torch.tensor([0, 2]), 3)}, "images have 4 and labels 2"),
+        ({"step_size": 0}, "step_size must be finite and above 0, got 0 to 0"),
+        ({"step_size": [0.1, -0.5, 0.2]}, r"above 0, got -0\.5 to 0\.2"),
+        ({"step_size": float("nan")}, "step_size must be finite"),
+        ({"step_size": [0.1, float("inf")]}, "step_size must be finite"),
+        ({"step_size": []}, r"one number or one for each step, got shape \(0,\)"),
+        ({"step_size": torch.ones(2, 2)}, r"one number or one for each step, got shape \(2, 2\)"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(changes, message):
@@ -121,6 +127,39 @@ def test_the_step_size_is_learned_only_on_request(make_set):
     assert "step_size" in dict(learned.named_parameters())
     assert learned.step_size.item() == pytest.approx(0.02)
     assert fixed.state_dict().keys() == learned.state_dict().keys()
+
+
+@pytest.mark.parametrize("step_size", [[0.5, 0.25], (0.5, 0.25), torch.tensor([0.5, 0.25])])
+@pytest.mark.parametrize("learned", [False, True])
+def test_there_may_be_a_step_size_for_each_step(step_size, learned, make_set):
+    synthetic = make_set(step_size=step_size, learn_step_size=learned)
+    assert synthetic.step_size.tolist() == [0.5, 0.25]
+    assert isinstance(synthetic.step_size, nn.Parameter) == learned
+
+
+def test_a_set_has_a_step_size_of_its_own(make_set):
+    given = torch.tensor([0.5, 0.25])
+    synthetic = make_set(step_size=given)
+    given.zero_()
+    assert synthetic.step_size.tolist() == [0.5, 0.25]
+
+
+def test_constraining_stops_a_learned_step_size_short_of_zero(make_set):
+    synthetic = make_set(step_size=[0.5, 0.25, 0.125], learn_step_size=True)
+    with torch.no_grad():
+        synthetic.step_size.sub_(torch.tensor([0.0, 0.25, 9.0]))
+    before = synthetic.images.pixels.detach().clone()
+    synthetic.constrain()
+    assert synthetic.step_size.tolist() == pytest.approx([0.5, 1e-6, 1e-6])
+    assert torch.equal(synthetic.images.pixels, before)
+
+
+def test_constraining_hides_no_divergence(make_set):
+    synthetic = make_set(step_size=[0.5, 0.25], learn_step_size=True)
+    with torch.no_grad():
+        synthetic.step_size[0] = float("nan")
+    synthetic.constrain()
+    assert synthetic.step_size[0].isnan()
 
 
 def real_data(shape):
