@@ -29,20 +29,25 @@ class Checkpoint:
         identity: what makes two runs the same run (data, recipe, seed, versions), as JSON values; resuming under another
             one is refused.
         every_seconds: the least time between two writes; it does not change the result.
+        read_only: only resume from it; another process of the same run writes.
     """
 
-    def __init__(self, path: Path, *, identity: Mapping[str, object], every_seconds: float = 20.0) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, *, identity: Mapping[str, object], every_seconds: float = 20.0, read_only: bool = False
+    ) -> None:
+        self.path, self._read_only = path, read_only
         self._identity = json.loads(json.dumps(identity))
         self._every_seconds = every_seconds
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the last write is `every_seconds` or longer ago."""
-        return time.monotonic() - self._last >= self._every_seconds
+        """Whether the last write is `every_seconds` or longer ago; never where it is read only."""
+        return not self._read_only and time.monotonic() - self._last >= self._every_seconds
 
     def save(self, step: int, episode: int, parts: Mapping[str, Stateful]) -> None:
         """Write the state of every part; `OSError` if that fails, with the previous checkpoint left whole."""
+        if self._read_only:
+            return
         tensors: dict[str, Tensor] = {}
         skeleton = {name: _strip(part.state_dict(), name, tensors) for name, part in parts.items()}
         content = {"identity": self._identity, "step": step, "episode": episode, "parts": skeleton}

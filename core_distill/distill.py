@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core_distill.checkpoint import Checkpoint
+from core_distill.engine import DEFAULT_ENGINE, Engine, Tell, ignore, running_on
 from core_distill.randomness import derive_generator
 from core_distill.types import Method, Stateful
 
@@ -37,17 +38,23 @@ def distill(
     *,
     steps: int,
     seed: int,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     checkpoint: Checkpoint | None = None,
     state: Mapping[str, Stateful] | None = None,
     observers: Sequence[Observer] = (),
+    engine: Engine = DEFAULT_ENGINE,
+    tell: Tell = ignore,
 ) -> "SyntheticSet":
     """Run episodes until `steps` losses were yielded, updating `synthetic` in place after each one.
 
     Args:
         optimizer: over the parameters of `synthetic`.
         seed: episode `e` gets its own generator, derived from `(seed, e)`.
+        scheduler: of the optimizer's learning rates, stepped after each update.
         checkpoint: where to resume from and save to, at episode boundaries: a killed run ends with the same bits.
-        state: whatever else outlives an episode (pool, second player, ledger), saved with the checkpoint.
+        state: whatever else outlives an episode (ledger, clock), saved with the checkpoint; a `Stateful` method is saved
+            without being named here.
+        engine: how networks run; `tell` hears when it compiles.
 
     Raises `ValueError` for fewer than one step, a method that yields nothing, or a learned tensor that the method cannot
     move; `DivergedError` when numbers stop being finite.
@@ -55,12 +62,35 @@ def distill(
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     parts: dict[str, Stateful] = {"synthetic": synthetic, "optimizer": optimizer, **(state or {})}
+    if scheduler is not None:
+        parts["scheduler"] = scheduler
+    if isinstance(method, Stateful):
+        parts["method"] = method
+    with running_on(engine, tell=tell) as session:
+        parts["engine"] = session
+        _run_episodes(method, synthetic, optimizer, scheduler, steps, seed, checkpoint, parts, observers)
+    return synthetic
+
+
+def _run_episodes(
+    method: Method,
+    synthetic: "SyntheticSet",
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None,
+    steps: int,
+    seed: int,
+    checkpoint: Checkpoint | None,
+    parts: Mapping[str, Stateful],
+    observers: Sequence[Observer],
+) -> None:
     step, episode = checkpoint.resume(parts) if checkpoint else (0, 0)
     learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     while step < steps:
         before = step
         for loss in method.episode(synthetic, derive_generator(seed, "episode", episode, device=synthetic.device)):
             _update(synthetic, optimizer, learned, loss, first=step == 0)
+            if scheduler is not None:
+                scheduler.step()
             step += 1
             for observe in observers:
                 observe(Progress(step, steps, loss.detach(), synthetic))
@@ -73,7 +103,6 @@ def distill(
             _refuse_divergence(synthetic, step, checkpoint)
             checkpoint.save(step, episode, parts)
     _refuse_divergence(synthetic, step, checkpoint)
-    return synthetic
 
 
 def _update(
@@ -91,6 +120,7 @@ def _update(
                 "use hard or given labels and a fixed step size, or a method that learns them"
             )
     optimizer.step()
+    synthetic.constrain()
 
 
 def _refuse_divergence(synthetic: "SyntheticSet", step: int, checkpoint: Checkpoint | None) -> None:

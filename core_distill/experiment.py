@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core_distill.checkpoint import Checkpoint
 from core_distill.data import DataSplits
 from core_distill.distill import Progress, distill
+from core_distill.engine import DEFAULT_ENGINE, Engine
 from core_distill.environment import hardware, versions
 from core_distill.evaluation import BASELINES, Protocol, Score, check_baselines, evaluate, select_baselines
 from core_distill.files import write_atomically
 from core_distill.progress import ShowProgress, silent
 from core_distill.recipes import Recipe, prepare
-from core_distill.run_folder import RunFolder
+from core_distill.run_folder import RunFolder, checkpoint_of
+from core_distill.sharding import ALONE, Processes, check_class_wise, shard
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.picture import picture
 from core_distill.synthetic.precision import check_precision
@@ -29,6 +32,7 @@ class Experiment:
         baselines: which selections of real images stand beside the score, at equal bytes.
         protocol: how scores are taken; `None` distils and stops there.
         precision: how the artefact stores images, see `core_distill.synthetic.precision`.
+        engine: how networks run, also those of the evaluation.
         checkpoint_seconds: the least time between two checkpoints; the result does not depend on it.
 
     Raises `ValueError` for an unknown baseline or precision.
@@ -42,6 +46,7 @@ class Experiment:
     baselines: tuple[str, ...] = BASELINES
     precision: str = "uint8"
     checkpoint_seconds: float = 20.0
+    engine: Engine = DEFAULT_ENGINE
 
     def __post_init__(self) -> None:
         check_baselines(self.baselines)
@@ -57,6 +62,7 @@ class Experiment:
             "protocol": self.protocol.describe() if self.protocol else None,
             "baselines": list(self.baselines),
             "precision": self.precision,
+            "engine": self.engine.describe(),
             "versions": versions(),
         }
 
@@ -96,27 +102,44 @@ class Clock:
 
 
 def run_experiment(
-    experiment: Experiment, out: Path, *, command: str = "", show: ShowProgress = silent
+    experiment: Experiment,
+    out: Path,
+    *,
+    experts_folder: Path | None = None,
+    command: str = "",
+    show: ShowProgress = silent,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Run, or go on with, an experiment in the folder `out`; returns the content of its `results.json`.
 
     The folder holds the checkpoint, the artefact, its picture and the results; see `RunFolder`. Every score is written as
-    soon as it is there. `command` is how a person would start it, for the record. Raises what `distill`,
-    `evaluate` and `RunFolder` raise.
+    soon as it is there. A recipe with experts keeps them in `experts_folder`, which runs may share, by default in `out`;
+    training them took `expert_seconds`, whichever run did it. `command` is how a person would start it, for the record.
+    Of several `processes`, all distil, and the leader alone writes, evaluates and has results to return.
+    Raises what `distill`, `evaluate`, `RunFolder` and `shard` raise.
     """
-    folder = RunFolder(out, identity=experiment.identity())
+    identity = experiment.identity()
+    if not processes.is_leader:
+        processes.wait()
+        checkpoint = Checkpoint(checkpoint_of(out), identity=identity, read_only=True)
+        _distilled(experiment, checkpoint, experts_folder or out / "experts", silent, processes)
+        return {}
+    folder = RunFolder(out, identity=identity)
+    processes.wait()
     results = folder.results() or {
-        "identity": experiment.identity(),
+        "identity": identity,
         "hardware": hardware(experiment.device),
         "command": command,
         "scores": {},
         "test_set": "not used",
     }
     try:
-        synthetic, results["distillation_seconds"] = _distilled(experiment, folder, show)
+        checkpoint = folder.checkpoint(every_seconds=experiment.checkpoint_seconds)
+        synthetic, seconds = _distilled(experiment, checkpoint, experts_folder or out / "experts", show, processes)
     except ValueError:
         folder.withdraw()
         raise
+    results |= seconds
     metadata = experiment.metadata()
     if not folder.artefact.exists():
         save_artefact(folder.artefact, synthetic, metadata=metadata, precision=experiment.precision)
@@ -134,26 +157,47 @@ def run_experiment(
     return results
 
 
-def _distilled(experiment: Experiment, folder: RunFolder, show: ShowProgress) -> tuple[SyntheticSet, float]:
-    recipe, clock = experiment.recipe, Clock()
-    plan = prepare(experiment.data.train, recipe, seed=experiment.seed, device=experiment.device)
+def _distilled(
+    experiment: Experiment, checkpoint: Checkpoint, experts_folder: Path, show: ShowProgress, processes: Processes
+) -> tuple[SyntheticSet, dict[str, float]]:
+    """The synthetic set, and what took how many seconds."""
+    recipe = experiment.recipe
+    if processes.count > 1:
+        check_class_wise(recipe.method.func if isinstance(recipe.method, functools.partial) else recipe.method)
+    plan = prepare(
+        experiment.data.train,
+        recipe,
+        seed=experiment.seed,
+        device=experiment.device,
+        experts_folder=experts_folder,
+        engine=experiment.engine,
+        show=show,
+    )
+    clock = Clock()
     with show(f"distil {recipe.name}", recipe.steps) as advance:
+        done = 0
 
         def observe(progress: Progress) -> None:
+            nonlocal done
+            done = progress.step
             if progress.step % 10 == 0 or progress.step == progress.steps:
                 advance(progress.step, f"loss {progress.loss.item():.4g}")
 
         distill(
-            plan.method,
+            shard(plan.method, plan.optimizer, processes),
             plan.synthetic,
             plan.optimizer,
             steps=recipe.steps,
             seed=experiment.seed,
-            checkpoint=folder.checkpoint(every_seconds=experiment.checkpoint_seconds),
+            scheduler=plan.scheduler,
+            checkpoint=checkpoint,
             state={"clock": clock},
             observers=[observe],
+            engine=experiment.engine,
+            tell=lambda what: advance(done, what),
         )
-    return plan.synthetic, clock.seconds
+    spent = {"distillation_seconds": clock.seconds}
+    return plan.synthetic, spent | ({"expert_seconds": round(plan.experts.seconds, 1)} if plan.experts else {})
 
 
 def _score_all(
@@ -173,7 +217,13 @@ def _score_all(
         start = time.monotonic()
         with show(f"evaluate {name}", protocol.num_networks) as advance:
             result: Score = evaluate(
-                batch, data.test, protocol, seed=experiment.seed, watch=functools.partial(advance, note="networks")
+                batch,
+                data.test,
+                protocol,
+                seed=experiment.seed,
+                watch=functools.partial(advance, note="networks"),
+                engine=experiment.engine,
+                tell=functools.partial(advance, 0),
             )
         scores[name] = {
             "accuracy": result.as_json(),

@@ -24,7 +24,7 @@ class RunFolder:
         self.artefact = path / "synthetic.safetensors"
         self.picture = path / "images.png"
         self._results_path = path / "results.json"
-        self._checkpoint_path = path / "checkpoint.safetensors"
+        self._checkpoint_path = checkpoint_of(path)
         record = path / "run.json"
         remove_leftovers(record)
         if record.exists():
@@ -59,6 +59,11 @@ class RunFolder:
     def write_results(self, results: Mapping[str, object]) -> None:
         """Replace `results.json`."""
         write_atomically(self._results_path, _json(results))
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Where the checkpoint of the run in the folder `path` is."""
+    return path / "checkpoint.safetensors"
 
 
 def _json(value: Mapping[str, object]) -> bytes:

@@ -1,7 +1,7 @@
 """The vocabulary every package shares: batches, and the interfaces a user may implement."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
@@ -87,11 +87,15 @@ Augment = Callable[[Tensor, Generator], Tensor]
 
 
 class Method(Protocol):
-    """A distillation method: `episode` yields losses, and after each `yield` sees the updated synthetic set."""
+    """A distillation method: `episode` yields losses, and after each `yield` sees the updated synthetic set.
+
+    One that owns things which outlive an episode (a pool, a second player) is `Stateful` too, and is saved with the run.
+    """
 
     def episode(self, synthetic: "SyntheticSet", generator: Generator) -> Iterator[Tensor]: ...
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Anything that outlives an episode and is saved with the checkpoint: optimizer, pool, second player, ledger."""
 

@@ -68,7 +68,15 @@ def _distilled(
     def keep_last(progress: Progress) -> None:
         losses[:] = [progress.loss]
 
-    distill(plan.method, plan.synthetic, plan.optimizer, steps=request.recipe.steps, seed=seed, observers=[keep_last])
+    distill(
+        plan.method,
+        plan.synthetic,
+        plan.optimizer,
+        steps=request.recipe.steps,
+        seed=seed,
+        scheduler=plan.scheduler,
+        observers=[keep_last],
+    )
     content = to_record(plan.synthetic, metadata={"recipe": request.recipe.name})
     context.state[RECORD] = content[RECORD]
     content["metrics"] = MetricRecord(

@@ -15,7 +15,7 @@ from core_distill.data import ClassSampler
 from core_distill.distill import Observer, distill
 from core_distill.networks import network_factory
 from core_distill.randomness import derive_generator
-from core_distill.recipes import Recipe, initial_set, new_optimizer
+from core_distill.recipes import Recipe, initial_set, new_optimizer, new_scheduler
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.initialise import noise
 from core_distill.types import Method, NetworkFactory, Signal, Stateful
@@ -34,6 +34,7 @@ class PrivateRun:
     method: Method
     synthetic: SyntheticSet
     optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
     ledger: Ledger
     secret: SecretSeed
     data: PrivateData
@@ -56,6 +57,7 @@ class PrivateRun:
             self.optimizer,
             steps=self.steps,
             seed=self.seed,
+            scheduler=self.scheduler,
             checkpoint=checkpoint,
             observers=observers,
             state=self.state,
@@ -128,6 +130,7 @@ def make_private(
     ledger.epsilon(delta)  # refuses a delta out of range before anything is spent
     _warn_of_large_delta(delta, public_class_size * len(real.classes))
     method: Callable[..., Method] = recipe.method
+    optimizer = new_optimizer(synthetic, recipe)
     return PrivateRun(
         method=method(
             real=data,
@@ -136,7 +139,8 @@ def make_private(
             signal=private_signal,
         ),
         synthetic=synthetic,
-        optimizer=new_optimizer(synthetic, recipe),
+        optimizer=optimizer,
+        scheduler=new_scheduler(optimizer, recipe),
         ledger=ledger,
         secret=secret,
         data=data,

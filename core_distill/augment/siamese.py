@@ -43,6 +43,15 @@ class Dsa:
         both batches, which may differ in `n`. Flat, `(n, c, h, w)`: one draw for all images.
         Raises `ValueError` where the batches do not match.
         """
+        return self._change(real, synthetic, generator, None)
+
+    def shard(self, rows: range, of: int) -> "DsaShard":
+        """This augmentation where a process holds only `rows` of the `of` rows of each grouped batch."""
+        return DsaShard(self, rows, of)
+
+    def _change(
+        self, real: Batch, synthetic: Batch, generator: Generator, rows: tuple[range, int] | None
+    ) -> tuple[Batch, Batch]:
         if not self.operations:
             return real, synthetic
         grouped = real.images.dim() == 5
@@ -53,7 +62,7 @@ class Dsa:
                 f"ones (n, c, h, w), of images of one size; got {tuple(real.images.shape)} and "
                 f"{tuple(synthetic.images.shape)}"
             )
-        changed = self._change_alike((first, second), generator)
+        changed = self._change_alike((first, second), generator, rows or (range(len(first)), len(first)))
         first, second = changed if grouped else (images[0] for images in changed)
         return real._replace(images=first), synthetic._replace(images=second)
 
@@ -66,21 +75,52 @@ class Dsa:
         parameters = operation.draw(images.shape[0], images.shape[2], images.shape[3], generator)
         return operation.apply(images[:, None], *parameters)[:, 0]
 
-    def _change_alike(self, batches: Sequence[Tensor], generator: Generator) -> list[Tensor]:
-        """Row `i` of every `(g, m, c, h, w)` tensor under the same draw; rows with one operation go together."""
-        rows, _, _, height, width = batches[0].shape
-        choices = _choose(len(self.operations), rows, generator)
+    def _change_alike(self, batches: Sequence[Tensor], generator: Generator, shard: tuple[range, int]) -> list[Tensor]:
+        """Row `i` of every `(g, m, c, h, w)` tensor under the same draw; rows with one operation go together.
+
+        `shard` says which rows these are and of how many: draws are made for all, whoever holds them.
+        """
+        rows, count = shard
+        height, width = batches[0].shape[3:]
+        everyone = _choose(len(self.operations), count, generator)
+        totals = torch.bincount(everyone, minlength=len(self.operations)).tolist()
+        before = torch.bincount(everyone[: rows.start], minlength=len(self.operations)).tolist()
+        choices = everyone[rows.start : rows.stop]
         counts = torch.bincount(choices, minlength=len(self.operations)).tolist()
         order = choices.argsort(stable=True).to(batches[0].device, non_blocking=True)
         parts = [torch.split(batch.index_select(0, order), counts) for batch in batches]
         changed: list[list[Tensor]] = [[] for _ in batches]
         for number, name in enumerate(self.operations):
+            if not totals[number]:
+                continue
+            drawn = OPERATIONS[name].draw(totals[number], height, width, generator)
             if counts[number]:
-                parameters = OPERATIONS[name].draw(counts[number], height, width, generator)
+                parameters = [value[before[number] :][: counts[number]] for value in drawn]
                 for part, results in zip(parts, changed, strict=True):
                     results.append(OPERATIONS[name].apply(part[number], *parameters))
         back = order.argsort()
         return [torch.cat(results).index_select(0, back) for results in changed]
+
+
+@final
+@dataclass(frozen=True)
+class DsaShard:
+    """`dsa` in a process that holds `rows` of the `of` rows of every grouped batch.
+
+    With equal generators, the processes together change their rows as `dsa` alone changes the whole.
+    """
+
+    dsa: Dsa
+    rows: range
+    of: int
+
+    def __call__(self, real: Batch, synthetic: Batch, generator: Generator) -> tuple[Batch, Batch]:
+        """Both grouped batches of the own rows, changed; raises what `Dsa` raises."""
+        return self.dsa._change(real, synthetic, generator, (self.rows, self.of))
+
+    def per_image(self, images: Tensor, generator: Generator) -> Tensor:
+        """As `Dsa.per_image`: training sees the same images in every process."""
+        return self.dsa.per_image(images, generator)
 
 
 def dsa_for(data: str) -> Dsa:

@@ -7,9 +7,12 @@ import typer
 
 from core_distill.cli.console import console, print_table, progress
 from core_distill.cli.options import (
+    Compile,
+    Compute,
     Data,
     DataDir,
     Device,
+    Experts,
     Ipc,
     Out,
     RecipeName,
@@ -17,6 +20,7 @@ from core_distill.cli.options import (
     Seed,
     Set,
     pick_device,
+    pick_engine,
     pick_schedule,
     read_settings,
     typed_command,
@@ -31,9 +35,14 @@ def distill(
     out: Out = None,
     set_: Set = [],  # noqa: B006
     schedule: ScheduleName = "auto",
-    labels: Annotated[str, typer.Option(help="hard, or soft: learned with the images")] = "hard",
+    labels: Annotated[
+        str, typer.Option(help="hard, or soft: learned with the images  [default: as the recipe says]")
+    ] = "",
+    experts: Experts = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    compute: Compute = "auto",
+    compile_: Compile = True,
     precision: Annotated[str, typer.Option(help="How images are stored: uint8, float16 or float32")] = "uint8",
     networks: Annotated[int, typer.Option(min=0, help="Fresh networks a score is the mean of; 0 skips evaluation")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
@@ -43,7 +52,7 @@ def distill(
     """Distil a data set into a few synthetic images per class.
 
     Writes synthetic.safetensors, images.png and results.json to the output folder. The same command goes on where it was
-    stopped.
+    stopped. Under torchrun, processes share the classes (recipes dm, dc and dsa); any number of them can go on.
 
     Examples:
 
@@ -52,40 +61,54 @@ def distill(
         stillroom distill fashion-mnist --recipe dm --ipc 10
 
         stillroom distill my-images/ --recipe dsa --ipc 1 --set steps=200 --set width=64
+
+        torchrun --nproc-per-node 8 --no-python stillroom distill cifar100 --recipe dsa
     """
     from core_distill.augment import dsa_for
     from core_distill.data import load_data
     from core_distill.evaluation import BASELINES, Protocol
     from core_distill.experiment import Experiment, run_experiment
-    from core_distill.recipes import find_recipe
+    from core_distill.recipes import expert_folder_name, find_recipe
+    from core_distill.sharding import joined, local_device
 
-    device = pick_device(device)
+    device = local_device(pick_device(device))
     chosen = pick_schedule(schedule, device)
-    splits = load_data(data, data_dir=data_dir)
-    full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
-    full = full.with_values({"labels": labels, **read_settings(set_)})
-    protocol = Protocol(
-        network=full.network,
-        num_networks=max(networks, 1),
-        epochs=epochs,
-        augment=dsa_for(splits.name),
-    )
-    experiment = Experiment(
-        data=splits,
-        recipe=full,
-        seed=seed,
-        device=device,
-        protocol=protocol if networks else None,
-        baselines=BASELINES if baselines else (),
-        precision=precision,
-        checkpoint_seconds=checkpoint_every,
-    )
-    out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
-    screen = console()
-    screen.print(f"{splits.name}: {len(splits.train)} training images, {len(splits.class_names)} classes", markup=False)
-    screen.print(f"{recipe}, {chosen} schedule ({full.source}); on {device}", markup=False)
-    results = run_experiment(experiment, out, command=typed_command(), show=progress)
-    _report(results, out)
+    with joined(device) as processes:
+        with processes.leader_first():
+            splits = load_data(data, data_dir=data_dir)
+        full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
+        full = full.with_values({**({"labels": labels} if labels else {}), **read_settings(set_)})
+        protocol = Protocol(
+            network=full.network,
+            num_networks=max(networks, 1),
+            epochs=epochs,
+            augment=dsa_for(splits.name),
+        )
+        experiment = Experiment(
+            data=splits,
+            recipe=full,
+            seed=seed,
+            device=device,
+            protocol=protocol if networks else None,
+            baselines=BASELINES if baselines else (),
+            precision=precision,
+            engine=pick_engine(compute, compile_, device),
+            checkpoint_seconds=checkpoint_every,
+        )
+        out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
+        screen = console()
+        if processes.is_leader:
+            screen.print(
+                f"{splits.name}: {len(splits.train)} training images, {len(splits.class_names)} classes", markup=False
+            )
+            screen.print(f"{recipe}, {chosen} schedule ({full.source}); on {device}", markup=False)
+        if full.experts and not experts:
+            experts = Path("runs") / expert_folder_name(splits.train, full, data=splits.name, engine=experiment.engine)
+        results = run_experiment(
+            experiment, out, experts_folder=experts, command=typed_command(), show=progress, processes=processes
+        )
+    if processes.is_leader:
+        _report(results, out)
 
 
 def _report(results: dict[str, Any], out: Path) -> None:
@@ -108,5 +131,7 @@ def _report(results: dict[str, Any], out: Path) -> None:
             rows,
         )
     screen = console()
+    if "expert_seconds" in results:
+        screen.print(f"training the experts took {results['expert_seconds']:.0f} s", markup=False)
     screen.print(f"distillation took {results['distillation_seconds']:.0f} s", markup=False)
     screen.print(f"written: {out}/synthetic.safetensors, images.png, results.json", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from core_distill.cli.console import print_table, progress
-from core_distill.cli.options import DataDir, Device, Seed, pick_device
+from core_distill.cli.options import Compile, Compute, DataDir, Device, Seed, pick_device, pick_engine
 
 
 def evaluate(
@@ -23,6 +23,8 @@ def evaluate(
     seed: Seed = 0,
     data_dir: DataDir = None,
     device: Device = "auto",
+    compute: Compute = "auto",
+    compile_: Compile = True,
 ) -> None:
     """Train fresh networks on a synthetic set and test them on real images.
 
@@ -58,7 +60,8 @@ def evaluate(
     if splits.train.num_classes != released.synthetic.num_classes:
         found = f"{splits.train.num_classes} classes, the artefact {released.synthetic.num_classes}"
         raise ValueError(f"{splits.name} has {found}; name the data that it was made from")
-    train = released.synthetic.to(pick_device(device)).batch()
+    device = pick_device(device)
+    train, engine = released.synthetic.to(device).batch(), pick_engine(compute, compile_, device)
     real = splits.test if on == "test" else splits.validation
     rows = []
     for name in chosen:
@@ -69,6 +72,8 @@ def evaluate(
             augment=dsa_for(splits.name) if augment else no_augment,
         )
         with progress(f"evaluate {name}", networks) as advance:
-            score = score_of(train, real, protocol, seed=seed, watch=functools.partial(advance, note="networks"))
+            score = score_of(
+                train, real, protocol, seed=seed, watch=functools.partial(advance, note="networks"), engine=engine
+            )
         rows.append((name, str(score), ", ".join(f"{100 * value:.1f}" for value in score.accuracies)))
     print_table(f"Accuracy on {splits.name} {on} ({len(real)} images)", ("network", "accuracy", "each"), rows)

@@ -6,6 +6,7 @@ _EXTRAS = {
     "dp_accounting": "privacy",
     "flwr": "federated",
     "flwr_datasets": "federated",
+    "matplotlib": "benchmark",
     "ray": "federated",
 }
 """Third-party modules an extra installs, and the extra."""

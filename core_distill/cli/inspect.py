@@ -2,11 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core_distill.cli.console import console, print_table
+
+if TYPE_CHECKING:
+    from core_distill.synthetic import SyntheticSet
+
+_FEW = 10
 
 
 def inspect(
@@ -43,13 +48,22 @@ def inspect(
         ("values", f"{images.min():.3f} to {images.max():.3f} (real images: 0 to 1)"),
         ("classes", f"{synthetic.classes.tolist()} of {synthetic.num_classes}"),
         ("learned", ", ".join(f"{name} {tuple(p.shape)}" for name, p in synthetic.named_parameters())),
-        ("step size", f"{synthetic.step_size.item():g}" + (" (learned)" if synthetic.learn_step_size else "")),
+        ("step size", _step_size(synthetic)),
         ("tensors", f"{released.tensor_bytes:,} bytes"),
         *_flat(told),
     ]
     print_table(str(artefact), ("what", "value"), rows)
     if picture is not None:
         console().print(f"written: {picture}", markup=False)
+
+
+def _step_size(synthetic: "SyntheticSet") -> str:
+    """The number, or all of a few, or the range of many."""
+    sizes = [f"{size:.4g}" for size in synthetic.step_size.reshape(-1).tolist()]
+    told = ", ".join(sizes)
+    if len(sizes) > _FEW:
+        told = f"{len(sizes)}, one a training step, from {synthetic.step_size.min():.4g} to {synthetic.step_size.max():.4g}"
+    return told + (" (learned)" if synthetic.learn_step_size else "")
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

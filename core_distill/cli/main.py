@@ -11,11 +11,14 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from core_distill.cli.benchmark import benchmark
 from core_distill.cli.demo import demo
 from core_distill.cli.distill import distill
 from core_distill.cli.evaluate import evaluate
+from core_distill.cli.experts import experts
 from core_distill.cli.extras import install_hint
 from core_distill.cli.inspect import inspect
+from core_distill.cli.recipes import recipes
 
 
 class _Commands(TyperGroup):
@@ -70,7 +73,10 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(distill)
 app.command()(evaluate)
+app.command()(experts)
 app.command()(inspect)
+app.command()(recipes)
+app.add_typer(benchmark, name="benchmark")
 
 
 def _print_version(wanted: bool) -> None:
@@ -132,3 +138,7 @@ def _explained(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError):
         return 1, told
     return 1, f"{type(error).__name__}: {told} (a mistake of ours; run again with --debug and report what it shows)"
+
+
+if __name__ == "__main__":
+    main()

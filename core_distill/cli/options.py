@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from core_distill.engine import Engine, Precision
     from core_distill.recipes import Schedule
 
 Data = Annotated[
     str,
     typer.Argument(help="digits, fashion-mnist, mnist, cifar10, cifar100, svhn, or a folder with one folder a class"),
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", help="The method with its published values: dc, dm or dsa")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="The method with its published values; see stillroom recipes")
+]
 Ipc = Annotated[int, typer.Option("--ipc", min=1, help="Images per class")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes")]
 Set = Annotated[
@@ -25,7 +28,18 @@ Out = Annotated[
     Path | None, typer.Option(help="Output folder  [default: runs/ and the run's name]", show_default=False)
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Where data files are looked for first", show_default=False)]
+Experts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of experts for recipes that have them, such as mtt  [default: runs/experts-DATA-...]",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto (CUDA if there is one), cpu, cuda, cuda:1, ...")]
+Compute = Annotated[
+    str, typer.Option("--compute", help="Networks run in float32 or bfloat16  [auto: the faster one of this machine]")
+]
+Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile what a long run repeats")]
 ScheduleName = Annotated[
     str, typer.Option("--schedule", help="paper (as published), cpu (sized for minutes), or auto: by the device")
 ]
@@ -57,6 +71,20 @@ def pick_device(name: str) -> str:
             f"device {name!r} is not usable here ({str(error).splitlines()[0]}); try --device cpu"
         ) from error
     return name
+
+
+def pick_engine(compute: str, compiled: bool, device: str) -> "Engine":
+    """The engine that `--compute` and `--compile` mean on a device; `ValueError` for an unknown precision."""
+    from core_distill.engine import Engine, fastest_precision
+
+    choices: dict[str, Precision] = {
+        "auto": fastest_precision(device),
+        "float32": "float32",
+        "bfloat16": "bfloat16",
+    }
+    if compute not in choices:
+        raise ValueError(f"--compute must be one of {', '.join(choices)}, got {compute!r}")
+    return Engine(precision=choices[compute], compile=compiled)
 
 
 def pick_schedule(name: str, device: str) -> "Schedule":

@@ -21,6 +21,7 @@ class DistributionMatching:
     """
 
     private: ClassVar[bool] = True
+    class_wise: ClassVar[bool] = True
 
     real: RealData
     new_network: NetworkFactory

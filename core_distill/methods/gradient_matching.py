@@ -25,6 +25,7 @@ class GradientMatching:
     """
 
     private: ClassVar[bool] = True
+    class_wise: ClassVar[bool] = True
 
     real: RealData
     new_network: NetworkFactory

@@ -2,13 +2,33 @@
 
 from collections.abc import Callable
 
-from core_distill.recipes.condense import Plan, condense, initial_set, new_optimizer, prepare
+from core_distill.recipes.condense import (
+    Plan,
+    condense,
+    initial_set,
+    new_optimizer,
+    new_scheduler,
+    prepare,
+)
 from core_distill.recipes.distribution_matching import dm
+from core_distill.recipes.experts import expert_folder_name, train_experts_for
 from core_distill.recipes.gradient_matching import dc, dsa
+from core_distill.recipes.kernel_regression import frepo
 from core_distill.recipes.recipe import LABEL_MODES, PARAMETRISATIONS, Recipe
 from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.trajectory_matching import mtt, tesla
+from core_distill.recipes.unrolled import dd, sldd
 
-RECIPES: dict[str, Callable[..., Recipe]] = {"dc": dc, "dm": dm, "dsa": dsa}
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    "dc": dc,
+    "dd": dd,
+    "dm": dm,
+    "dsa": dsa,
+    "frepo": frepo,
+    "mtt": mtt,
+    "sldd": sldd,
+    "tesla": tesla,
+}
 
 
 def find_recipe(name: str, *, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
@@ -27,10 +47,18 @@ __all__ = [
     "Schedule",
     "condense",
     "dc",
+    "dd",
     "dm",
     "dsa",
+    "expert_folder_name",
     "find_recipe",
+    "frepo",
     "initial_set",
+    "mtt",
     "new_optimizer",
+    "new_scheduler",
     "prepare",
+    "sldd",
+    "tesla",
+    "train_experts_for",
 ]

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from core_distill.augment import Dsa, no_augment
 from core_distill.networks import NETWORKS, NORMS, Architecture, ConvNet
+from core_distill.networks.expert_training import ExpertTraining
+from core_distill.recipes.optimizers import DECAYS, OPTIMIZERS, Decay, NewOptimizer, constant, sgd
+from core_distill.recipes.step_sizes import STEP_SIZES, CountStepSizes, shared
 from core_distill.synthetic import HardLabels, Pixels, SoftLabels
 from core_distill.synthetic.initialise import INITIALISERS, Initialise, real_images
 from core_distill.types import Method
@@ -21,11 +24,14 @@ LABEL_MODES: dict[str, Callable[[Tensor, int], nn.Module]] = {"hard": HardLabels
 PARAMETRISATIONS: dict[str, Callable[[Tensor], nn.Module]] = {"pixels": Pixels}
 
 _CHOICES: dict[str, Mapping[str, Any]] = {
+    "decay": DECAYS,
     "images": PARAMETRISATIONS,
     "initialise": INITIALISERS,
     "labels": LABEL_MODES,
     "network": NETWORKS,
     "norm": NORMS,
+    "optimizer": OPTIMIZERS,
+    "step_sizes": STEP_SIZES,
 }
 """Fields whose values are functions or classes, with the names by which they are chosen and written down."""
 
@@ -40,8 +46,12 @@ class Recipe:
         steps: losses in all (an episode may yield several).
         method: a method class or a partial of one that fixes values; it is called with `real`, `new_network`, `augment`.
         network: the architecture that is matched on.
-        learn_step_size: whether the set's step size is learned with the images.
-        image_learning_rate, label_learning_rate, step_learning_rate, momentum: of SGD on what is learned.
+        step_size, step_sizes: where the set's step size starts, and whether training steps share one or have one each.
+        learn_step_size: whether it is learned with the images.
+        optimizer: of what is learned, with its `momentum`; Adam's is beta 1.
+        image_learning_rate, label_learning_rate, step_learning_rate: where they start.
+        decay: how they go down over the steps.
+        experts: how the experts are trained that the method gets as `experts`, for one that matches trajectories.
     """
 
     name: str
@@ -57,29 +67,37 @@ class Recipe:
     initialise: Initialise = real_images
     image_learning_rate: float = 1.0
     label_learning_rate: float = 0.1
+    step_size: float = 0.01
+    step_sizes: CountStepSizes = shared
     learn_step_size: bool = False
     step_learning_rate: float = 1e-5
     momentum: float = 0.5
+    optimizer: NewOptimizer = sgd
+    decay: Decay = constant
+    experts: ExpertTraining | None = None
 
     def __post_init__(self) -> None:
         for name in ("images_per_class", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.step_size < math.inf:
+            raise ValueError(f"step_size must be above 0, got {self.step_size}")
         for name in ("image_learning_rate", "label_learning_rate", "step_learning_rate", "momentum"):
             if not 0 <= getattr(self, name) < math.inf:  # PyTorch checks none of these in a group of parameters
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def values(self) -> dict[str, Any]:
-        """Every value that `with_values` may change, by name: the recipe's own, its method's and its network's."""
+        """Every value that `with_values` may change, by name: the recipe's own, its method's, network's and experts'."""
         return {name: _written(name, value) for name, value in self._named().items()}
 
     def _named(self) -> dict[str, Any]:
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for outside in ("name", "paper", "source", "method", "network"):
+        for outside in ("name", "paper", "source", "method", "network", "experts"):
             del own[outside]
         own["augment"] = ",".join(self.augment.operations)
         own["network"] = _bare(self.network)
-        return dict(sorted({**own, **_keywords(self.method), **_keywords(self.network)}.items()))
+        training = self.experts.values() if self.experts else {}
+        return dict(sorted({**own, **_keywords(self.method), **_keywords(self.network), **training}.items()))
 
     def with_values(self, changes: Mapping[str, object]) -> Self:
         """This recipe with some values changed; text is read as the type the value has, `"60"` as a number.
@@ -95,6 +113,7 @@ class Recipe:
         if unknown:
             raise ValueError(f"recipe {self.name} has no value {', '.join(unknown)}; it has {', '.join(known)}")
         own: dict[str, Any] = {}
+        training: dict[str, Any] = {}
         network = self.network
         for name, value in ((name, _read(name, value, known[name])) for name, value in changes.items()):
             if name == "augment":
@@ -103,16 +122,25 @@ class Recipe:
                 own["method"] = _fixed(own.get("method", self.method), name, value)
             elif name in _keywords(network):
                 network = _fixed(network, name, value)
+            elif self.experts and name in self.experts.values():
+                training[name] = value
             else:
                 own[name] = value
+        if training and self.experts:
+            own["experts"] = dataclasses.replace(self.experts, **training)
         changed = dataclasses.replace(self, network=network, **own)
-        changed._warn_of_idle_rates(changes)
+        changed._warn_of_idle_rates(self)
         return changed
 
-    def _warn_of_idle_rates(self, changes: Mapping[str, object]) -> None:
-        learned = {"label_learning_rate": self.labels is not HardLabels, "step_learning_rate": self.learn_step_size}
-        for name in sorted(set(changes) & {name for name, is_learned in learned.items() if not is_learned}):
-            if changes[name] != getattr(type(self), name):
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """What the set of this recipe learns: `images`, and `labels` and `step size` where it does."""
+        labels = ("labels",) if self.labels is not HardLabels else ()
+        return "images", *labels, *(("step size",) if self.learn_step_size else ())
+
+    def _warn_of_idle_rates(self, before: Self) -> None:
+        for name, what in (("label_learning_rate", "labels"), ("step_learning_rate", "step size")):
+            if what not in self.learned and getattr(self, name) != getattr(before, name):
                 warnings.warn(f"{name} has no effect: recipe {self.name} does not learn what it is for", stacklevel=3)
 
     def because(self, source: str) -> Self:

@@ -13,6 +13,17 @@ from core_distill.synthetic.storage import decode_artefact, encode_artefact
 REFUSED = {("dm", "soft"): "no gradient to labels"}
 """Combinations that make no sense, with what the error says: DM compares features and never sees a label."""
 
+SMALL = {
+    "outer_steps": 1,
+    "inner_steps": 2,
+    "num_experts": 2,
+    "training_epochs": 2,
+    "max_start": 1,
+    "expert_epochs": 1,
+    "pool_size": 1,
+}
+"""Toy values of what some recipes have and others have not."""
+
 TABLE = sorted(itertools.product(RECIPES, PARAMETRISATIONS, LABEL_MODES))
 
 
@@ -20,7 +31,7 @@ def toy(name, images, labels):
     recipe = find_recipe(name, images_per_class=2, data="digits", schedule="cpu")
     values = {"steps": 3, "batch_size": 4, "width": 4, "depth": 2, "images": images, "labels": labels}
     known = recipe.values()
-    return recipe.with_values(values | {key: 1 for key in ("outer_steps", "inner_steps") if key in known})
+    return recipe.with_values(values | {key: value for key, value in SMALL.items() if key in known})
 
 
 @pytest.mark.parametrize(("name", "images", "labels"), TABLE)

@@ -144,6 +144,73 @@ def test_state_that_outlives_an_episode_is_saved_and_restored(tmp_path):
     assert torch.equal(again.images.pixels, synthetic.images.pixels)
 
 
+class Remembers:
+    """A method that outlives its episodes: it pulls towards the number of the episodes it has seen."""
+
+    def __init__(self):
+        self.episodes = 0
+
+    def episode(self, synthetic, generator):
+        self.episodes += 1
+        for _ in range(2):
+            yield (synthetic.images.pixels - self.episodes).square().sum() / 2
+
+    def state_dict(self):
+        return {"episodes": self.episodes}
+
+    def load_state_dict(self, state):
+        self.episodes = state["episodes"]
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_a_method_with_a_state_is_saved_without_being_named(stop, tmp_path):
+    def run(checkpoint=None, observers=()):
+        synthetic = a_set()
+        optimizer = sgd(synthetic, lr=0.1)
+        distill(Remembers(), synthetic, optimizer, steps=8, seed=0, checkpoint=checkpoint, observers=observers)
+        return synthetic.images.pixels
+
+    def kill(progress):
+        if progress.step == stop:
+            raise KilledError
+
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(KilledError):
+        run(Checkpoint(path, identity={}, every_seconds=0), [kill])
+    assert torch.equal(run(Checkpoint(path, identity={}, every_seconds=0)), run())
+
+
+def test_the_scheduler_steps_after_each_update():
+    synthetic, rates = a_set(), []
+    optimizer = sgd(synthetic, lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+
+    def look(progress):
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    distill(Shrink(2), synthetic, optimizer, steps=4, seed=0, scheduler=scheduler, observers=[look])
+    assert rates == [1 / 2, 1 / 3, 1 / 4, 1 / 5]
+    assert synthetic.images.pixels[0, 0, 0, 0].item() == 0.0
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_adam_and_a_cosine_go_on_where_they_were_killed(stop, sampler, tiny_recipe, tmp_path):
+    values = {"steps": 8, "optimizer": "adam", "decay": "cosine", "momentum": 0.9, "image_learning_rate": 0.1}
+    recipe = tiny_recipe.with_values(values)
+    expected = condense(sampler, recipe, seed=3).images.pixels
+
+    def kill(progress):
+        if progress.step == stop:
+            raise KilledError
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KilledError):
+        condense(sampler, recipe, seed=3, checkpoint=Checkpoint(path, identity={}, every_seconds=0), observers=[kill])
+    resumed = condense(sampler, recipe, seed=3, checkpoint=Checkpoint(path, identity={}, every_seconds=0))
+    assert torch.equal(resumed.images.pixels, expected)
+    assert not torch.equal(condense(sampler, recipe.with_values({"decay": "constant"}), seed=3).images.pixels, expected)
+
+
 def test_optimizer_momentum_survives(sampler, tiny_recipe, tmp_path):
     plan = prepare(sampler, tiny_recipe, seed=0)
     checkpoint = Checkpoint(tmp_path / "c.safetensors", identity={})

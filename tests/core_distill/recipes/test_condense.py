@@ -12,7 +12,7 @@ from core_distill.recipes import condense, initial_set, new_optimizer, prepare
 
 def test_condense_is_prepare_and_distill(sampler, tiny_recipe):
     plan = prepare(sampler, tiny_recipe, seed=5)
-    distill(plan.method, plan.synthetic, plan.optimizer, steps=tiny_recipe.steps, seed=5)
+    distill(plan.method, plan.synthetic, plan.optimizer, steps=tiny_recipe.steps, seed=5, scheduler=plan.scheduler)
     found = condense(sampler, tiny_recipe, seed=5)
     assert torch.equal(found.images.pixels, plan.synthetic.images.pixels)
 
@@ -47,6 +47,18 @@ def test_each_kind_of_thing_is_learned_at_its_own_rate(sampler, tiny_recipe):
     expected = {"images.pixels": 2.0, "labels.logits": 3.0, "step_size": 4.0}
     assert found == {id(parameter): expected[name] for name, parameter in synthetic.named_parameters()}
     assert {group["momentum"] for group in groups} == {0.25}
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_step_size_starts_where_the_recipe_says(learned, sampler, tiny_recipe):
+    recipe = tiny_recipe.with_values({"step_size": 0.5, "learn_step_size": learned})
+    assert initial_set(sampler, recipe, seed=0).step_size.tolist() == 0.5
+    if "inner_steps" not in recipe.values():
+        with pytest.raises(ValueError, match="step_sizes=each needs a method with inner_steps"):
+            initial_set(sampler, recipe.with_values({"step_sizes": "each"}), seed=0)
+        return
+    several = initial_set(sampler, recipe.with_values({"step_sizes": "each", "inner_steps": 3}), seed=0)
+    assert several.step_size.tolist() == [0.5] * 3
 
 
 def test_hard_labels_need_no_rate(sampler, tiny_recipe):

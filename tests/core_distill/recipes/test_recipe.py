@@ -33,7 +33,7 @@ def test_a_recipe_is_found_by_name(name):
 
 @pytest.mark.parametrize("name", ["DM", "", "dmm"])
 def test_an_unknown_name_lists_the_known(name):
-    with pytest.raises(ValueError, match=f"no recipe is called '{name}'; known: dc, dm, dsa"):
+    with pytest.raises(ValueError, match=f"no recipe is called '{name}'; known: {', '.join(NAMES)}"):
         find_recipe(name, images_per_class=1)
 
 
@@ -57,9 +57,13 @@ def test_an_unknown_name_lists_the_known(name):
         ("network", "mlp", "mlp"),
         ("network", ConvNet, "convnet"),
         ("initialise", "noise", "noise"),
+        ("optimizer", "adam", "adam"),
+        ("decay", "cosine", "cosine"),
         ("initialise", real_images, "real"),
         ("labels", "soft", "soft"),
         ("learn_step_size", "true", True),
+        ("step_size", "0.05", 0.05),
+        ("step_sizes", "each", "each"),
         ("learn_step_size", False, False),
         ("labels", HardLabels, "hard"),
         ("augment", "flip,color", "flip,color"),
@@ -167,6 +171,8 @@ def test_what_a_recipe_is_called_and_does_cannot_be_set(name, recipe):
         ("norm", "layer", "norm must be one of batch, group, instance, none, got 'layer'"),
         ("network", "vgg", "network must be one of convnet, lenet, mlp, resnet18, got 'vgg'"),
         ("network", 3, "network must be one of"),
+        ("optimizer", "lamb", "optimizer must be one of adam, sgd, got 'lamb'"),
+        ("decay", "step", "decay must be one of constant, cosine, got 'step'"),
         ("initialise", "ones", "initialise must be one of noise, real, got 'ones'"),
         ("labels", "fuzzy", "labels must be one of hard, soft, got 'fuzzy'"),
         ("images", "wavelets", "images must be one of pixels, got 'wavelets'"),
@@ -179,6 +185,9 @@ def test_what_a_recipe_is_called_and_does_cannot_be_set(name, recipe):
         ("label_learning_rate", -0.1, r"label_learning_rate must be at least 0, got -0\.1"),
         ("step_learning_rate", -1, "step_learning_rate must be at least 0"),
         ("momentum", "-0.5", "momentum must be at least 0"),
+        ("step_size", "0", r"step_size must be above 0, got 0\.0"),
+        ("step_size", -1, r"step_size must be above 0, got -1\.0"),
+        ("step_sizes", "some", "step_sizes must be one of each, shared, got 'some'"),
     ],
 )
 def test_a_value_of_another_kind_is_refused(name, value, message, recipe):
@@ -204,6 +213,7 @@ def test_a_description_says_everything(recipe):
         "values": {
             "augment": "",
             "batch_size": 256,
+            "decay": "constant",
             "depth": 0,
             "image_learning_rate": 0.1,
             "images": "pixels",
@@ -217,8 +227,11 @@ def test_a_description_says_everything(recipe):
             "momentum": 0.5,
             "network": "convnet",
             "norm": "group",
+            "optimizer": "sgd",
             "outer_steps": 10,
             "step_learning_rate": 1e-5,
+            "step_size": 0.01,
+            "step_sizes": "shared",
             "steps": 10_000,
             "width": 16,
         },
@@ -255,3 +268,9 @@ def test_a_rate_of_what_is_not_learned_warns(recipe):
     with pytest.warns(UserWarning, match="step_learning_rate has no effect"):
         recipe.with_values({"step_learning_rate": 3})
     recipe.with_values({"label_learning_rate": 3, "labels": "soft"})
+
+
+def test_what_is_learned(recipe):
+    assert recipe.learned == ("images",)
+    assert recipe.with_values({"labels": "soft"}).learned == ("images", "labels")
+    assert recipe.with_values({"learn_step_size": True}).learned == ("images", "step size")

@@ -1,0 +1,7 @@
+"""How fast the library is: its units of work beside naive twins, reference code and what the machine can do."""
+
+from core_distill.benchmark.inputs import Inputs, Size, make_inputs
+from core_distill.benchmark.speed import Plan, run_speed
+from core_distill.benchmark.work import WORK, Timed, Work
+
+__all__ = ["WORK", "Inputs", "Plan", "Size", "Timed", "Work", "make_inputs", "run_speed"]
