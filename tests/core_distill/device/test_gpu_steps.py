@@ -1,0 +1,176 @@
+"""The same steps on a real card: the same losses as on the CPU, in bfloat16 close to them, and no waiting in the loop."""
+
+import contextlib
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+from core_distill.augment import DSA_OPERATIONS
+from core_distill.augment.operations import OPERATIONS
+from core_distill.data import ClassSampler
+from core_distill.distill import distill
+from core_distill.engine import Engine, running_on
+from core_distill.evaluation import Protocol, evaluate
+from core_distill.randomness import derive_generator
+from core_distill.recipes import RECIPES, find_recipe, prepare
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+DEVICE = "cuda"
+
+
+@pytest.fixture(autouse=True)
+def no_tf32():
+    """Convolutions in plain float32, so that a card and a CPU differ by rounding alone."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+@pytest.fixture
+def real():
+    """Ten classes of 30 images of 16 x 16, each class about its own pattern."""
+    generator = derive_generator(0)
+    patterns = torch.rand(10, 1, 16, 16, generator=generator) * 255
+    labels = torch.arange(300) % 10
+    images = (patterns[labels] + 40 * torch.randn(300, 1, 16, 16, generator=generator)).clamp(0, 255).to(torch.uint8)
+    return ClassSampler(images, labels, num_classes=10, mean=[0.5], std=[0.25])
+
+
+def toy(name, **values):
+    recipe = find_recipe(name, images_per_class=2, data="fashion-mnist", schedule="cpu")
+    small = {"batch_size": 16, "width": 16, "depth": 2, "inner_steps": 2, "outer_steps": 2} | values
+    return recipe.with_values({key: value for key, value in small.items() if key in recipe.values()})
+
+
+class HostGenerator(torch.Generator):
+    """A CPU generator that stands in for one of `device`; seeded alike, it draws the same numbers wherever it stands."""
+
+    def __new__(cls, device="cpu"):
+        made = super().__new__(cls)
+        made.place = torch.device(device)
+        return made
+
+    @property
+    def device(self):
+        return self.place
+
+    def set_state(self, state):
+        return self
+
+
+class DrawOnHost(TorchFunctionMode):
+    """Random numbers for a card come from the CPU generator that stands in for its own."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if not isinstance(kwargs.get("generator"), HostGenerator):
+            return func(*args, **kwargs)
+        place = kwargs["generator"].place
+        if args and isinstance(args[0], torch.Tensor):
+            drawn = func(torch.empty(args[0].shape, dtype=args[0].dtype), *args[1:], **kwargs)
+            with torch.no_grad():
+                return args[0].copy_(drawn)
+        if "device" in kwargs:
+            kwargs["device"] = "cpu"
+        return func(*args, **kwargs).to(place)
+
+
+CHOICES = ("core_distill.networks.pool._choose", "core_distill.networks.experts._below")
+"""Where a card's generator gives the host a number by another way than a CPU's."""
+
+
+def below(limit, generator):
+    return int(torch.randint(limit, (), generator=generator))
+
+
+@contextlib.contextmanager
+def host_draws(monkeypatch):
+    """Inside, a run draws the same numbers on every device."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "Generator", HostGenerator)
+        for name in CHOICES:
+            patch.setattr(name, below)
+        with DrawOnHost():
+            yield
+
+
+def losses_and_gradient(real, recipe, device, monkeypatch, *, steps):
+    """The losses of a run on `device`, and the first gradient of the pixels."""
+    losses, gradients = [], []
+
+    def look(progress):
+        losses.append(progress.loss.item())
+        gradients.append(progress.synthetic.images.pixels.grad.flatten().cpu().clone())
+
+    with host_draws(monkeypatch):
+        plan = prepare(real, recipe, seed=0, device=device)
+        distill(plan.method, plan.synthetic, plan.optimizer, steps=steps, seed=0, observers=[look])
+    return losses, gradients[0]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_card_computes_what_a_cpu_computes(name, real, monkeypatch):
+    """Without augmentation, whose choices come from elsewhere on a card; each change of images is compared below."""
+    recipe = toy(name, augment="")
+    expected, expected_gradient = losses_and_gradient(real, recipe, "cpu", monkeypatch, steps=2)
+    losses, gradient = losses_and_gradient(real, recipe, DEVICE, monkeypatch, steps=2)
+    assert losses[0] == pytest.approx(expected[0], rel=1e-3)
+    assert losses[1] == pytest.approx(expected[1], rel=1e-2)
+    assert torch.cosine_similarity(gradient, expected_gradient, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_bfloat16_stays_close_and_keeps_float32_where_it_counts(name, real, monkeypatch):
+    recipe = toy(name, augment="")
+    expected, expected_gradient = losses_and_gradient(real, recipe, DEVICE, monkeypatch, steps=1)
+    with running_on(Engine(precision="bfloat16")):
+        losses, gradient = losses_and_gradient(real, recipe, DEVICE, monkeypatch, steps=1)
+    assert losses[0] == pytest.approx(expected[0], rel=0.1)
+    assert gradient.dtype == torch.float32
+    assert torch.cosine_similarity(gradient, expected_gradient, dim=0) > 0.9
+
+
+@pytest.mark.parametrize("operation", DSA_OPERATIONS)
+def test_a_card_changes_images_as_a_cpu_does(operation):
+    draw, apply = OPERATIONS[operation]
+    parameters = draw(4, 16, 16, derive_generator(0))
+    images = torch.rand(4, 3, 2, 16, 16, generator=derive_generator(1))
+    changed = apply(images.to(DEVICE), *(value.to(DEVICE) for value in parameters))
+    torch.testing.assert_close(changed.cpu(), apply(images, *parameters), atol=1e-4, rtol=1e-4)
+
+
+@pytest.fixture
+def no_waiting():
+    """Call it in the loop: from then on whatever makes the host wait is an error."""
+
+    def begin():
+        torch.cuda.set_sync_debug_mode("error")
+
+    yield begin
+    torch.cuda.set_sync_debug_mode("default")
+
+
+class EnoughError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_loop_never_waits(name, real, no_waiting):
+    """From the second loss on: the first one loads libraries and plans convolutions, which may wait."""
+    recipe = toy(name)
+    plan = prepare(real, recipe, seed=0, device=DEVICE)
+
+    def look(progress):
+        if progress.step == 2:
+            no_waiting()
+        if progress.step == 7:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        distill(plan.method, plan.synthetic, plan.optimizer, steps=8, seed=0, observers=[look])
+
+
+def test_networks_learn_on_a_card(real):
+    train = real.to(DEVICE).batch(200, derive_generator(0, device=DEVICE))
+    score = evaluate(train, real, Protocol(num_networks=2, epochs=20), seed=0)
+    assert score.mean > 0.9
