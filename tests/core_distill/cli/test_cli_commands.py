@@ -12,6 +12,7 @@ from core_distill import experiment as experiments
 from core_distill.cli.demo_types import DemoRow
 from core_distill.evaluation import Protocol, Score
 from core_distill.networks import NETWORKS
+from core_distill.recipes import RECIPES
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.storage import load_artefact, save_artefact
 
@@ -60,6 +61,14 @@ def test_options_reach_the_experiment(stillroom):
     released = load_artefact("mine/synthetic.safetensors")
     assert released.layout["labels"]["name"] == "soft"
     assert released.layout["precision"] == "float16"
+
+
+@pytest.mark.parametrize(("options", "labels"), [([], "soft"), (["--labels", "hard"], "hard")])
+def test_labels_are_the_recipes_own_unless_told(options, labels, stillroom):
+    tiny = ["--set", "batch_size=4", "--set", "inner_epochs=1", "--networks", 0, "--out", "mine"]
+    said = stillroom("distill", "digits", "--recipe", "sldd", *TINY, *tiny, *options)
+    assert (said.code, said.error) == (0, "")
+    assert load_artefact("mine/synthetic.safetensors").layout["labels"]["name"] == labels
 
 
 def test_the_score_of_digits_is_taken_without_flips_as_evaluate_takes_it(stillroom):
@@ -199,6 +208,43 @@ def test_inspect_shows_everything(stillroom, finished_run):
     assert rows["layout.schema"].endswith(" 1")
     assert rows["layout.labels.name"].endswith(" hard")
     assert f"{released.metadata['scores']['dm']['mean']}" in rows["scores.dm.mean"]
+
+
+@pytest.mark.parametrize(
+    ("step_size", "learned", "told"),
+    [
+        (0.02, False, "0.02"),
+        (0.02, True, "0.02 (learned)"),
+        ([0.5, 0.25, 0.125], True, "0.5, 0.25, 0.125 (learned)"),
+        ([0.01 * (number + 1) for number in range(30)], True, "30, one a training step, from 0.01 to 0.3 (learned)"),
+    ],
+)
+def test_inspect_shows_one_step_size_or_many(step_size, learned, told, stillroom, finished_run, tmp_path):
+    read = SyntheticSet.load(finished_run / "synthetic.safetensors")
+    synthetic = SyntheticSet(
+        read.images,
+        read.labels,
+        classes=read.classes,
+        num_classes=10,
+        images_per_class=1,
+        mean=read.mean,
+        std=read.std,
+        step_size=step_size,
+        learn_step_size=learned,
+    )
+    save_artefact(tmp_path / "s.safetensors", synthetic, metadata={})
+    said = stillroom("inspect", tmp_path / "s.safetensors")
+    (line,) = [line for line in said.out.splitlines() if line.startswith("  step size ")]
+    assert words(line) == f"step size {told}"
+
+
+def test_recipes_lists_every_one_with_its_paper_and_what_it_learns(stillroom):
+    said = stillroom("recipes")
+    assert (said.code, said.error) == (0, "")
+    rows = {line.split()[0]: words(line) for line in said.out.splitlines()[2:]}
+    assert sorted(rows) == sorted(RECIPES)
+    assert rows["dm"] == "dm Dataset Condensation with Distribution Matching, arXiv 2110.04181 images"
+    assert rows["sldd"].endswith("arXiv 1910.02551 images, labels, step size")
 
 
 def test_inspect_prints_json_for_programs(stillroom, finished_run):

@@ -44,7 +44,7 @@ def one_line(said, code=2):
             ["digitz"],
             ["unknown data set 'digitz'", "known are cifar10, cifar100, digits", "folder of images works too"],
         ),
-        (["digits", "--recipe", "magic"], ["no recipe is called 'magic'; known: dc, dm, dsa"]),
+        (["digits", "--recipe", "magic"], ["no recipe is called 'magic'; known: ", "dc, ", "dm, dsa"]),
         (
             ["digits", "--set", "stepz=3"],
             ["recipe dm has no value stepz; it has augment, batch_size", "steps", "width"],

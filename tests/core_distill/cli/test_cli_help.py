@@ -12,7 +12,18 @@ import typer
 
 from core_distill.cli import main as cli
 
-COMMANDS = ["continual", "demo", "distill", "evaluate", "federated", "inspect", "privacy"]
+COMMANDS = [
+    "benchmark",
+    "continual",
+    "demo",
+    "distill",
+    "evaluate",
+    "experts",
+    "federated",
+    "inspect",
+    "privacy",
+    "recipes",
+]
 
 
 @pytest.fixture(scope="module")
