@@ -42,7 +42,7 @@ def test_one_table_and_results_json(tmp_path, capsys):
         (["--memory", "9"], "one image of each of 10 classes, got 9"),
         (["--experiences", "3"], "use one of [1, 2, 5, 10]"),
         (["--strategy", "der"], "known: ewc, lwf, naive"),
-        (["--recipe", "mtt"], "known: dc, dm, dsa"),
+        (["--recipe", "dcc"], "known: dc, dd, dm, dsa"),
         (["--set", "labels=soft"], "hard labels"),
     ],
 )
