@@ -75,6 +75,11 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path} belongs to another run ({'; '.join(differing)}); use another output folder or delete it"
             )
+        missing = sorted(parts.keys() - content["parts"].keys())
+        if missing:
+            raise CheckpointError(
+                f"{self.path} was written by another version, without {', '.join(missing)}; delete it to start over"
+            )
         for name, part in parts.items():
             part.load_state_dict(_restore(content["parts"][name], tensors))
         return content["step"], content["episode"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core_distill.checkpoint import Checkpoint
-from core_distill.engine import DEFAULT_ENGINE, Engine, Tell, ignore, running_on
+from core_distill.engine import Engine, Tell, chosen, ignore, running_on
 from core_distill.randomness import derive_generator
 from core_distill.types import Method, Stateful
 
@@ -42,7 +42,7 @@ def distill(
     checkpoint: Checkpoint | None = None,
     state: Mapping[str, Stateful] | None = None,
     observers: Sequence[Observer] = (),
-    engine: Engine = DEFAULT_ENGINE,
+    engine: Engine | None = None,
     tell: Tell = ignore,
 ) -> "SyntheticSet":
     """Run episodes until `steps` losses were yielded, updating `synthetic` in place after each one.
@@ -54,7 +54,7 @@ def distill(
         checkpoint: where to resume from and save to, at episode boundaries: a killed run ends with the same bits.
         state: whatever else outlives an episode (ledger, clock), saved with the checkpoint; a `Stateful` method is saved
             without being named here.
-        engine: how networks run; `tell` hears when it compiles.
+        engine: how networks run, by default as around this call; `tell` hears when something is compiled.
 
     Raises `ValueError` for fewer than one step, a method that yields nothing, or a learned tensor that the method cannot
     move; `DivergedError` when numbers stop being finite.
@@ -66,7 +66,7 @@ def distill(
         parts["scheduler"] = scheduler
     if isinstance(method, Stateful):
         parts["method"] = method
-    with running_on(engine, tell=tell) as session:
+    with running_on(chosen(engine), tell=tell) as session:
         parts["engine"] = session
         _run_episodes(method, synthetic, optimizer, scheduler, steps, seed, checkpoint, parts, observers)
     return synthetic

@@ -26,6 +26,8 @@ def write_atomically(path: Path, data: bytes, *, owner_only: bool = False) -> No
         if not owner_only:
             os.chmod(name, 0o644)
         os.replace(name, path)
+    except ConnectionError:  # another process of the run was lost meanwhile; the old content stays
+        raise
     except OSError as error:
         if name:
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """One distillation by several processes, each with some of the classes: what torchrun starts.
 
-Every process holds the real images of its own classes and the whole synthetic set, which is small. It computes the losses
-of its own classes; their gradients are summed over the processes before each update, so the set and the optimizer are the
+Every process reads all data and holds the whole synthetic set, which is small. It draws real images and computes losses of
+its own classes; their gradients are summed over the processes before each update, so the set and the optimizer are the
 same everywhere, any parametrisation may share values between classes, and networks train on the set without asking anyone.
 Random numbers are drawn for all classes by equal generators, and each process uses its own rows: the result is that of one
 process, up to the order of sums. The checkpoint is that of one process too, so a run goes on with any number of them.
@@ -126,6 +126,8 @@ def joined(device: str, *, patience: timedelta = PATIENCE) -> Iterator[Processes
         return
     with _telling_of_loss():
         backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
+        if backend == "nccl":
+            torch.cuda.set_device(device)
         torch.distributed.init_process_group(backend, timeout=patience)
     before = signal.signal(signal.SIGTERM, _ended)
     try:

@@ -73,7 +73,13 @@ def evaluate(
         )
         with progress(f"evaluate {name}", networks) as advance:
             score = score_of(
-                train, real, protocol, seed=seed, watch=functools.partial(advance, note="networks"), engine=engine
+                train,
+                real,
+                protocol,
+                seed=seed,
+                watch=functools.partial(advance, note="networks"),
+                engine=engine,
+                tell=functools.partial(advance, 0),
             )
         rows.append((name, str(score), ", ".join(f"{100 * value:.1f}" for value in score.accuracies)))
     print_table(f"Accuracy on {splits.name} {on} ({len(real)} images)", ("network", "accuracy", "each"), rows)

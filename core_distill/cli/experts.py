@@ -63,7 +63,7 @@ def experts(
     from core_distill.data import load_data
     from core_distill.recipes import expert_folder_name, find_recipe, train_experts_for
 
-    device = pick_device(device)
+    device_, device = device, pick_device(device)
     splits = load_data(data, data_dir=data_dir)
     full = find_recipe(recipe, images_per_class=1, data=splits.name, schedule=pick_schedule(schedule, device))
     if full.experts is None:
@@ -83,6 +83,8 @@ def experts(
         f"validation accuracy after the last epoch: {_score(trained, full, splits.validation.to(device))}", markup=False
     )
     words = ["stillroom", "distill", data, "--recipe", recipe, *(["--experts", str(folder)] if out else [])]
+    given = {"--schedule": schedule, "--device": device_, "--compute": compute, "--data-dir": data_dir}
+    words += [word for name, value in given.items() if value not in ("auto", None) for word in (name, str(value))]
     words += [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
     screen.print(f"match them with: {shlex.join(words)}", markup=False)
 

@@ -32,6 +32,8 @@ def read_arrays(folder: Path) -> tuple[Examples, Examples, tuple[str, ...]]:
         raise ValueError(f"{folder} lacks {', '.join(missing)}: all of {', '.join(FILES)} are needed")
     train, test = (_read_part(folder, part) for part in _PARTS)
     highest = max(int(labels.max()) for _, labels in (train, test))
+    if highest >= len(train.labels) + len(test.labels):
+        raise ValueError(f"labels go up to {highest}, with fewer images than that: number the classes from 0 up")
     return train, test, tuple(str(number) for number in range(highest + 1))
 
 

@@ -1,5 +1,6 @@
 """How networks run: gradients, losses and features of many images in bounded memory, fast, and known to no method."""
 
+from core_distill.engine.estimate import training_session
 from core_distill.engine.features import features, logits
 from core_distill.engine.gradients import Pulled, class_gradients, loss_gradient, mean_loss, parameters_of, pull_back
 from core_distill.engine.losses import ExampleLoss, cross_entropy, squared_error
@@ -9,6 +10,7 @@ from core_distill.engine.settings import (
     Precision,
     Session,
     Tell,
+    chosen,
     current,
     fastest_precision,
     ignore,
@@ -25,6 +27,7 @@ __all__ = [
     "Session",
     "Tell",
     "can_stack",
+    "chosen",
     "class_gradients",
     "cross_entropy",
     "current",
@@ -39,4 +42,5 @@ __all__ = [
     "pull_back",
     "running_on",
     "squared_error",
+    "training_session",
 ]

@@ -5,15 +5,18 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from core_distill.engine.kernels import REPLACED
+from core_distill.engine.losses import ExampleLoss
 from core_distill.engine.settings import Session
 from core_distill.files import cache_folder
+from core_distill.networks import FreshNetworks
 
 Function = Callable[..., Any]
 """Tensors (in tuples) in, tensors (in tuples) out; no state."""
@@ -22,12 +25,28 @@ _TOLERANCE = {"float32": 0.02, "bfloat16": 0.2}
 """The largest relative difference (L2 norm) between a compiled and an eager result. Rounding flips ReLUs that are close to
 0, which moves gradients of float32 by up to 0.002 at width 128; a wrong graph is off by 1."""
 
+
+class Key(NamedTuple):
+    """What a function depends on beside its arguments."""
+
+    what: str
+    kind: FreshNetworks
+    loss: ExampleLoss
+    training: bool
+
+    @property
+    def name(self) -> str:
+        """The same text in every process."""
+        mode = "training" if self.training else "evaluation"
+        return f"{self.what} of {self.kind.name}, {self.loss.__module__}.{self.loss.__qualname__}, {mode}"
+
+
 _kept: dict[Hashable, Function | None] = {}
 
 
 def run(
     now: Session,
-    key: tuple[Hashable, ...] | None,
+    key: Key | None,
     function: Function,
     eager: Function,
     work: float,
@@ -44,13 +63,13 @@ def run(
         return eager(*arguments)
     flat = tree_flatten(list(arguments))[0]
     shapes = tuple((tuple(value.shape), value.dtype, value.device.type) for value in flat)
-    full = (*key, now.engine.precision, torch.get_num_threads(), shapes)
-    name = repr(full)
-    if not now.worth_compiling(name, work):
+    device = flat[0].device.type
+    if not now.worth_compiling(f"{key.name}, {shapes}", work, device):
         return eager(*arguments)
+    full = (key, now.engine.precision, torch.get_num_threads(), shapes)
     if full not in _kept:
-        now.tell(f"compiling {key[0]} for {shapes[-1][0]}")
-        _kept[full] = _checked(now, str(key[0]), function, eager, arguments)
+        now.tell(f"compiling {key.what}")
+        _kept[full] = _checked(now, key.what, function, eager, arguments)
     fast = _kept[full]
     return eager(*arguments) if fast is None else fast(*flat)
 
@@ -62,8 +81,11 @@ def _checked(now: Session, name: str, function: Function, eager: Function, argum
     try:
         fast = _compile(function, flat, layout)
         found = fast(*flat)
+    except ConnectionError:  # another process of the run was lost meanwhile
+        raise
     except Exception as error:  # whatever a compiler may raise, the eager path is there
-        warnings.warn(f"{name} runs uncompiled: {type(error).__name__} ({str(error).splitlines()[0]})", stacklevel=4)
+        reason = next(iter(str(error).splitlines()), "no reason given")
+        warnings.warn(f"{name} runs uncompiled: {type(error).__name__} ({reason})", stacklevel=4)
         return None
     difference = _difference(tree_flatten(found)[0], tree_flatten(eager(*arguments))[0])
     if not difference <= _TOLERANCE[now.engine.precision]:
@@ -90,7 +112,7 @@ def _compile(function: Function, flat: list[Tensor], layout: Any) -> Function:
     # Says on machines without a card, at every start, that it looks for CUDA where there is none.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with torch.no_grad():
-        graph = make_fx(of_flat, tracing_mode="fake")(*flat)
+        graph = make_fx(of_flat, decomposition_table=REPLACED, tracing_mode="fake")(*flat)
         compiled = torch.compile(graph, dynamic=False, fullgraph=True)
 
     def call(*values: Tensor) -> Any:

@@ -20,14 +20,16 @@ def features(network: nn.Module, images: Tensor) -> Tensor:
 
     The backward pass computes each piece anew. Parameters count as constants.
     """
-    result: Tensor = _Pieces.apply(_Part(network, "features"), images)
+    part = _Part(network, "features")
+    result: Tensor = _Pieces.apply(part, images, *part.parameters)
     return result
 
 
 @torch.no_grad()
 def logits(network: nn.Module, images: Tensor) -> Tensor:
     """What the network makes of a flat batch, `(n, num_classes)`, without a graph."""
-    result: Tensor = _Pieces.apply(_Part(network, "logits"), images)
+    part = _Part(network, "logits")
+    result: Tensor = _Pieces.apply(part, images, *part.parameters)
     return result
 
 
@@ -81,9 +83,9 @@ class _Pieces(torch.autograd.Function):
     """Features or logits of images, forgotten after the forward pass and computed again in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, part: _Part, images: Tensor) -> Tensor:
+    def forward(ctx: Any, part: _Part, images: Tensor, *parameters: Tensor) -> Tensor:
         ctx.part = part
-        ctx.save_for_backward(images)
+        ctx.save_for_backward(images, *parameters)  # changed in between, they are an error
         found = []
         for span in part.spans(images):
             piece, work = images[span], part.job.operations(images[span])
@@ -104,11 +106,11 @@ class _Pieces(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         part: _Part = ctx.part
-        (images,) = ctx.saved_tensors
+        images, *parameters = ctx.saved_tensors
         found = torch.empty_like(images)
         key = part.job.key(f"{part.what} pullback")
         for span in part.spans(images):
-            arguments = (part.parameters, images[span], cotangents[0][span])
+            arguments = (tuple(parameters), images[span], cotangents[0][span])
             work = 3 * part.job.operations(images[span])
             found[span] = run(part.job.session, key, part.pullback, part.eager_pullback, work, *arguments)
-        return None, found
+        return None, found, *[None] * len(parameters)

@@ -186,12 +186,12 @@ def _differentiated_product(
 
 
 def _pieces(job: Job, images: Tensor) -> list[tuple[Any, slice]]:
-    """Which rows and columns of a grouped batch go together: all rows on a card, one at a time on a CPU.
+    """Which rows and columns of a grouped batch go together: several rows on a card, one at a time on a CPU.
 
     A batched weight gradient becomes a grouped convolution, which takes twice the time of single ones on a CPU.
     """
-    together = images.is_cuda
     rows, count = images.shape[:2]
+    together = images.is_cuda and rows > 1
     size = piece_size(
         job.session.engine, job.network, tuple(images.shape[2:]), count, images.device, rows=rows if together else 1
     )

@@ -1,12 +1,13 @@
 """One network with one loss on one engine: the gradient of the loss, and its products, of one piece of images."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
+from core_distill.engine.compiled import Key
 from core_distill.engine.losses import ExampleLoss
 from core_distill.engine.settings import Session
 from core_distill.engine.structure import compilable_kind, structure_of
@@ -26,12 +27,10 @@ class Job(NamedTuple):
     loss: ExampleLoss
     session: Session
 
-    def key(self, what: str) -> tuple[Hashable, ...] | None:
+    def key(self, what: str) -> Key | None:
         """What compiled code depends on; None where the network's kind is not known."""
         kind = compilable_kind(self.network)
-        if kind is None:
-            return None
-        return (what, kind.name, f"{self.loss.__module__}.{self.loss.__qualname__}", self.network.training)
+        return None if kind is None else Key(what, kind, self.loss, self.network.training)
 
     def operations(self, images: Tensor) -> float:
         """Of one forward pass of `images (..., *shape)`, all leading dimensions counted."""

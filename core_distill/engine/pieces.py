@@ -10,12 +10,15 @@ from core_distill.engine.settings import Engine
 from core_distill.engine.structure import structure_of
 from core_distill.networks import has_batch_statistics
 
-_CACHE_BYTES = 17 << 19
-"""What the largest map of a piece may take on a CPU: with 32 MiB of shared cache, 16 images of ConvNet-3 (width 128,
-28 x 28, float32) at a time take half the time of 256."""
+_CACHE_BYTES = 17 << 20
+"""What the largest map of a piece may take on a CPU with 32 MiB of shared cache: 32 images of ConvNet-3 (width 128,
+28 x 28, float32), or 64 in bfloat16. Half and twice as many were as fast or slower."""
 
-_CARD_BYTES = 1 << 30
-"""The same on a card, where only memory bounds it: some twenty maps live at once."""
+_CARD_SHARE = 1 / 60
+"""The same on a card as a share of its memory, which alone bounds it: some twenty maps live at once."""
+
+_UNKNOWN_CARD = 16 << 30
+"""Bytes of a card that does not say."""
 
 
 def piece_size(
@@ -31,10 +34,18 @@ def piece_size(
     if engine.piece:
         return min(engine.piece, max(1, count))
     width = 2 if engine.precision == "bfloat16" else 4
-    room = _CARD_BYTES if device.type == "cuda" else _CACHE_BYTES
+    room = _room(device)
     limit = max(1, min(count, room // (width * structure_of(network, shape).largest * rows)))
     divisors = (size for size in range(limit, math.ceil(limit / 2) - 1, -1) if count % size == 0)
     return next(divisors, limit)
+
+
+def _room(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _CACHE_BYTES
+    known = torch.cuda.is_available()
+    memory = torch.cuda.get_device_properties(device).total_memory if known else _UNKNOWN_CARD
+    return int(memory * _CARD_SHARE)
 
 
 def spans(count: int, size: int) -> Iterator[slice]:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import torch
 
+from core_distill.engine.allocation import keep_freed_memory
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -71,9 +73,15 @@ def ignore(what: str) -> None:
     """A `Tell` that does not care."""
 
 
-_WORTH_COMPILING = 2e12
-"""Operations of one kind and shape that run eagerly before it is compiled: about what compiling costs in time on a CPU
-(10 s at 200 GFLOP/s), so that no run pays more than twice what it had to, and short ones pay nothing."""
+_WORTH_COMPILING = {"cpu": 2e12, "cuda": 2e14}
+"""Operations of one kind and shape that run eagerly before it is compiled: about what compiling costs in time (10 s at 200
+GFLOP/s on a CPU; 20 TFLOP/s on a card, where this was not measured), so that no run pays more than twice what it had to,
+and short ones pay nothing."""
+
+
+def worth_compiling(device: str) -> float:
+    """Operations after which what repeats is compiled on a kind of device."""
+    return _WORTH_COMPILING.get(device, _WORTH_COMPILING["cpu"])
 
 
 @dataclass
@@ -91,12 +99,12 @@ class Session:
     long: bool = False
     work: dict[str, float] = field(default_factory=dict)
 
-    def worth_compiling(self, name: str, operations: float) -> bool:
+    def worth_compiling(self, name: str, operations: float, device: str) -> bool:
         """Whether what is called `name` has run often enough; if not, counts this run of so many operations."""
         if not self.engine.compile:
             return False
         done = self.work.get(name, 0.0)
-        if self.long or done >= _WORTH_COMPILING:
+        if self.long or done >= worth_compiling(device):
             return True
         self.work[name] = done + operations
         return False
@@ -109,6 +117,14 @@ class Session:
 
 
 _current: ContextVar[Session | None] = ContextVar("session", default=None)
+
+
+def chosen(engine: Engine | None) -> Engine:
+    """`engine`; where that is None, the one of the `running_on` around this call, or `DEFAULT_ENGINE` outside."""
+    around = _current.get()
+    return engine or (around.engine if around else DEFAULT_ENGINE)
+
+
 _plain = Session(Engine(compile=False))
 
 
@@ -120,6 +136,7 @@ def current() -> Session:
 @contextmanager
 def running_on(engine: Engine | Session, *, tell: Tell = ignore) -> Iterator[Session]:
     """Run everything inside on `engine`, as a session of its own; or go on with a session, in another thread for example."""
+    keep_freed_memory()
     token = _current.set(Session(engine, tell) if isinstance(engine, Engine) else engine)
     try:
         yield current()

@@ -9,7 +9,7 @@ from torch import nn
 
 from core_distill.augment import Dsa, all_operations
 from core_distill.data import ClassSampler
-from core_distill.engine import DEFAULT_ENGINE, Engine, Tell, can_stack, ignore, logits, running_on
+from core_distill.engine import Engine, Tell, can_stack, chosen, ignore, logits, running_on, training_session
 from core_distill.evaluation.scores import Score
 from core_distill.networks import Architecture, ConvNet, network_factory
 from core_distill.randomness import derive_generator
@@ -122,7 +122,7 @@ def evaluate(
     *,
     seed: int,
     watch: Watch | None = None,
-    engine: Engine = DEFAULT_ENGINE,
+    engine: Engine | None = None,
     tell: Tell = ignore,
 ) -> Score:
     """Accuracy on `test` of `protocol.num_networks` fresh networks trained on the flat batch `train` (normalised).
@@ -136,7 +136,10 @@ def evaluate(
     test = test.to(train.images.device)
     accuracies = []
     networks = trained_networks(train, protocol, image_shape=test.image_shape, num_classes=test.num_classes, seed=seed)
-    with running_on(engine, tell=tell):
+    seen = protocol.num_networks * protocol.epochs * len(train.images)
+    example = network_factory(protocol.network, test.image_shape, test.num_classes)(derive_generator(0))
+    session = training_session(chosen(engine), example, test.image_shape, seen, train.images.device, tell=tell)
+    with running_on(session):
         for network in networks:
             accuracies.append(accuracy(network, test))
             if watch is not None:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from core_distill.networks import has_batch_statistics
+from core_distill.networks import has_batch_statistics, has_dropout
 
 
 def class_means(values: Tensor, weights: Tensor | None) -> Tensor:
@@ -15,9 +15,14 @@ def class_means(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def refuse_batch_statistics(network: nn.Module) -> None:
-    """Raise `ValueError` where one class's statistics would leak into another in a pass over all classes."""
+    """Raise `ValueError` where classes would share statistics in a pass over all, or a pass cannot be repeated."""
     if has_batch_statistics(network):
         raise ValueError(
             "this network normalises over the batch, so classes passed through it together would share statistics; "
             "match with norm=instance_norm, group_norm or no_norm, or call network.eval() with statistics of your own"
+        )
+    if has_dropout(network):
+        raise ValueError(
+            "this network drops out at random, and passes are computed anew for derivatives: match with one that does not, "
+            "or call network.eval()"
         )

@@ -83,6 +83,8 @@ def label_margin(targets: Tensor) -> Tensor:
 
     FRePo's released code subtracts it from the loss, so that learned labels keep naming one class.
     """
+    if targets.shape[1] < 2:
+        raise ValueError("a margin needs at least 2 classes")
     best = targets.topk(2, dim=1).values
     return (best[:, 0] - best[:, 1]).clamp(max=1 / targets.shape[1]).mean()
 

@@ -60,7 +60,7 @@ def train_unrolled(
         memory_limit: bytes that the copies of the parameters may take.
 
     Raises `ValueError` for fewer than one step, another shape of `step_size`, momentum outside [0, 1), a network that
-    normalises over the batch, or more steps than `memory_limit` allows.
+    normalises over the batch, `start` of another network, or more steps than `memory_limit` allows.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
@@ -73,6 +73,9 @@ def train_unrolled(
             "this network normalises over the batch, and steps are computed in pieces of a batch: "
             "use norm=instance_norm, group_norm or no_norm"
         )
+    shapes = [tuple(parameter.shape) for parameter in network.parameters()]
+    if [tuple(value.shape) for value in start] != shapes:
+        raise ValueError("start must have the shapes of the network's parameters: these are of another network")
     run = _Run(network, batch_at, steps, momentum, loss, truncated, current())
     if memory_limit is not None:
         run.check_memory(start, memory_limit)

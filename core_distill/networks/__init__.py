@@ -12,6 +12,7 @@ from core_distill.networks.norms import (
     batch_norm,
     group_norm,
     has_batch_statistics,
+    has_dropout,
     instance_norm,
     no_norm,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "batch_norm",
     "group_norm",
     "has_batch_statistics",
+    "has_dropout",
     "initialise",
     "instance_norm",
     "kind_of",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor, nn
 
-from core_distill.engine import DEFAULT_ENGINE, Engine, loss_gradient, running_on
+from core_distill.engine import DEFAULT_ENGINE, Engine, loss_gradient, running_on, training_session
 from core_distill.networks.experts import (
     ExpertFolder,
     ExpertTrajectories,
@@ -113,6 +113,11 @@ def train_experts(
         )
     shapes = {name: tuple(value.shape) for name, value in example.named_parameters()}
     identity = expert_identity(real, new_network, training, augment=augment, engine=engine)
+    if folder is not None and "<" in str(identity["network"]):
+        raise ValueError(
+            f"experts in a folder are found again by their network's name, and {identity['network']} has a part without one: "
+            "define functions at the top of a module, or keep the experts in memory"
+        )
     shelf = (
         _Memory()
         if folder is None
@@ -122,6 +127,7 @@ def train_experts(
     missing = [number for number, trajectory in enumerate(found) if trajectory is None]
     if missing:
         epochs = training.training_epochs
+        images = training.training_images or len(real)
         with show("train experts", training.num_experts * epochs) as advance:
             for position, number in enumerate(missing, training.num_experts - len(missing)):
                 done = position * epochs
@@ -130,9 +136,15 @@ def train_experts(
                     advance(before + count, "epochs")
 
                 start = time.monotonic()
-                with running_on(
-                    engine, tell=functools.partial(advance, done)
-                ):  # a session each: resumed ones are alike
+                session = training_session(  # one each: resumed ones are alike
+                    engine,
+                    example,
+                    real.image_shape,
+                    epochs * images,
+                    real.device,
+                    tell=functools.partial(advance, done),
+                )
+                with running_on(session):
                     (stacked,) = train_group(real, new_network, training, [number], augment=augment, watch=watch)
                 check_trajectory(stacked.values(), what=f"expert {number}")
                 found[number] = shelf.add(number, stacked, seconds=time.monotonic() - start)
@@ -220,7 +232,7 @@ class _Memory:
 def _described(new_network: NetworkFactory) -> dict[str, object]:
     """A kind of network as JSON values; two ways to write the same options are one."""
     if not isinstance(new_network, FreshNetworks):
-        return {"kind": getattr(new_network, "__qualname__", type(new_network).__qualname__)}
+        return {"kind": _text(new_network)}
     parameters = inspect.signature(new_network.architecture).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     options = {**defaults, **dict(new_network.options)}
@@ -228,5 +240,10 @@ def _described(new_network: NetworkFactory) -> dict[str, object]:
         "kind": new_network.architecture.__name__,
         "image_shape": list(new_network.image_shape),
         "num_classes": new_network.num_classes,
-        "options": {name: getattr(value, "__name__", value) for name, value in sorted(options.items())},
+        "options": {name: _text(value) for name, value in sorted(options.items())},
     }
+
+
+def _text(value: object) -> object:
+    """An option as a JSON value, alike in every process unless it has no name of its own; then it holds a `<`."""
+    return value if isinstance(value, int | float | str | tuple) else getattr(value, "__name__", repr(value))

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor, nn
 
-from core_distill.files import remove_leftovers, write_atomically
+from core_distill.files import write_atomically
 from core_distill.randomness import derive_generator
 
 Trajectory = Callable[[int], tuple[Tensor, ...]]
@@ -112,7 +112,6 @@ class ExpertFolder:
         training, holds NaN, or an expert that stood still.
         """
         path = self.file(number)
-        remove_leftovers(path)
         if not path.exists():
             return None
         try:

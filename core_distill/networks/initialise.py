@@ -66,9 +66,8 @@ class FreshNetworks:
     def name(self) -> str:
         """The same text in every process for equal factories."""
         options = [f"{key}={getattr(value, '__qualname__', value)}" for key, value in self.options]
-        return (
-            f"{self.architecture.__qualname__}({', '.join(map(str, (self.image_shape, self.num_classes, *options)))})"
-        )
+        arguments = ", ".join(map(str, (self.image_shape, self.num_classes, *options)))
+        return f"{self.architecture.__module__}.{self.architecture.__qualname__}({arguments})"
 
 
 _kinds: "WeakKeyDictionary[nn.Module, FreshNetworks]" = WeakKeyDictionary()
@@ -87,7 +86,7 @@ def network_factory(architecture: Architecture, image_shape: tuple[int, ...], nu
     network = new_network(derive_generator(seed))
     ```
     A network that does not fit the shape raises `ValueError` when the first one is made. So does this function for a
-    partial that fixes positional arguments.
+    partial that fixes positional arguments, or a list where a tuple would do.
     """
     shape = tuple(image_shape)
     if not isinstance(architecture, functools.partial):
@@ -97,4 +96,8 @@ def network_factory(architecture: Architecture, image_shape: tuple[int, ...], nu
             f"a partial architecture wraps a class and fixes keyword arguments only, got {architecture}: "
             "image_shape and num_classes are passed to it"
         )
-    return FreshNetworks(architecture.func, shape, num_classes, tuple(sorted(architecture.keywords.items())))
+    options = tuple(sorted(architecture.keywords.items()))
+    unhashable = [name for name, value in options if type(value).__hash__ is None]
+    if unhashable:
+        raise ValueError(f"{', '.join(unhashable)} cannot be a list, set or dictionary; use a tuple")
+    return FreshNetworks(architecture.func, shape, num_classes, options)

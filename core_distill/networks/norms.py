@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 NormLayer = Callable[[int], nn.Module]
 """`norm(channels)` makes the layer for maps `(n, channels, h, w)`."""
@@ -37,6 +38,11 @@ NORMS: dict[str, NormLayer] = {
     "none": no_norm,
 }
 """The norms by the names used on the command line."""
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether a forward pass now draws random numbers: some dropout is training."""
+    return any(isinstance(layer, _DropoutNd) and layer.training and layer.p > 0 for layer in network.modules())
 
 
 def has_batch_statistics(network: nn.Module) -> bool:

@@ -76,7 +76,7 @@ class NetworkPool:
         if size < 1 or max_age < 1:
             raise ValueError(f"a pool needs at least 1 network and an age of at least 1, got {size} and {max_age}")
         self._new_network, self._max_age, self._learning_rate = new_network, max_age, learning_rate
-        self._members: list[PooledNetwork | None] = [None] * size
+        self._members: list[PooledNetwork | dict[str, Any] | None] = [None] * size
         self._diverged = 0
 
     def draw(self, generator: Generator) -> PooledNetwork:
@@ -86,6 +86,8 @@ class NetworkPool:
         """
         number = _choose(len(self._members), generator)
         member = self._members[number]
+        if isinstance(member, dict):
+            self._members[number] = member = self._restore(member, generator.device)
         if member is None:
             self._members[number] = member = self._start(generator, age=number * (self._max_age // len(self._members)))
         elif not member.is_finite():
@@ -98,7 +100,7 @@ class NetworkPool:
 
     def state_dict(self) -> dict[str, Any]:
         """Every network that has started, as tensors and plain values."""
-        members = [None if member is None else member.state_dict() for member in self._members]
+        members = [member.state_dict() if isinstance(member, PooledNetwork) else member for member in self._members]
         return {"members": members, "diverged": self._diverged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -107,13 +109,12 @@ class NetworkPool:
         if len(members) != len(self._members):
             raise ValueError(f"this pool has {len(self._members)} networks, the saved one {len(members)}")
         self._diverged = state_dict["diverged"]
-        self._members = [None if member is None else self._restore(member) for member in members]
+        self._members = list(members)  # built on the device of the next draw, which may be another than then
 
     def _start(self, generator: Generator, *, age: int) -> PooledNetwork:
         return PooledNetwork(self._new_network(generator), age=age, learning_rate=self._learning_rate)
 
-    def _restore(self, state_dict: dict[str, Any]) -> PooledNetwork:
-        device = next(iter(state_dict["network"].values())).device
+    def _restore(self, state_dict: dict[str, Any], device: torch.device) -> PooledNetwork:
         member = self._start(derive_generator(0, "overwritten", device=device), age=0)
         member.load_state_dict(state_dict)
         return member

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from core_distill.checkpoint import Checkpoint
 from core_distill.data import ClassSampler
 from core_distill.distill import Observer, distill
-from core_distill.engine import DEFAULT_ENGINE, Engine
+from core_distill.engine import Engine
 from core_distill.networks import network_factory
 from core_distill.networks.experts import ExpertTrajectories
 from core_distill.progress import ShowProgress, silent
@@ -38,12 +38,13 @@ def prepare(
     seed: int,
     device: str | torch.device = "cpu",
     experts_folder: Path | None = None,
-    engine: Engine = DEFAULT_ENGINE,
+    engine: Engine | None = None,
     show: ShowProgress = silent,
 ) -> Plan:
     """The method, the initial synthetic set and its optimizer for a recipe on `real`, all on `device`.
 
-    A recipe with experts trains them first, on `engine`, or opens those of `experts_folder`: see `train_experts`.
+    A recipe with experts trains them first, on `engine`, or opens those of `experts_folder`: see `train_experts`. Values
+    that the method refuses are refused before.
     """
     real = real.to(device)
     synthetic = initial_set(real, recipe, seed=seed)
@@ -101,7 +102,7 @@ def condense(
     checkpoint: Checkpoint | None = None,
     observers: Sequence[Observer] = (),
     experts_folder: Path | None = None,
-    engine: Engine = DEFAULT_ENGINE,
+    engine: Engine | None = None,
 ) -> SyntheticSet:
     """Distil `real` by `recipe`; see `core_distill.distill.distill` for resuming, observers and errors."""
     plan = prepare(real, recipe, seed=seed, device=device, experts_folder=experts_folder, engine=engine)

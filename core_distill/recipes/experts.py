@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from core_distill.data import ClassSampler
-from core_distill.engine import DEFAULT_ENGINE, Engine
+from core_distill.engine import DEFAULT_ENGINE, Engine, chosen
 from core_distill.networks import network_factory
 from core_distill.networks.expert_training import expert_identity, train_experts
 from core_distill.networks.experts import ExpertTrajectories, folder_name
@@ -16,15 +16,20 @@ def train_experts_for(
     recipe: Recipe,
     *,
     folder: Path | None = None,
-    engine: Engine = DEFAULT_ENGINE,
+    engine: Engine | None = None,
     show: ShowProgress = silent,
 ) -> ExpertTrajectories | None:
-    """The experts of a recipe on `real`, see `train_experts`; `None` where it has none."""
+    """The experts of a recipe on `real`, see `train_experts`; `None` where it has none.
+
+    What the recipe's method says against its values, it says before they are trained.
+    """
     if recipe.experts is None:
         return None
     new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
+    untrained = ExpertTrajectories((), epochs=recipe.experts.training_epochs)
+    recipe.method(real=real, new_network=new_network, augment=recipe.augment, experts=untrained)
     return train_experts(
-        real, new_network, recipe.experts, augment=recipe.augment, folder=folder, engine=engine, show=show
+        real, new_network, recipe.experts, augment=recipe.augment, folder=folder, engine=chosen(engine), show=show
     )
 
 

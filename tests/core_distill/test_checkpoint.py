@@ -88,3 +88,10 @@ def test_a_write_that_finds_no_room_keeps_the_last_good_version(tmp_path):
     assert "its last good version is kept" in done.stdout
     assert path.read_bytes() == b"good"
     assert os.listdir(tmp_path) == ["c"]
+
+
+def test_a_part_that_is_not_in_the_file_is_named(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", identity={})
+    checkpoint.save(1, 1, {})
+    with pytest.raises(CheckpointError, match="without extra; delete it"):
+        checkpoint.resume({"extra": Part()})

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ("--set", "width=4", "--set", "training_images=40", "--set", "training_epochs=2")
-TINY = (*SMALL, "--set", "num_experts=2", "--set", "steps=2", "--set", "max_start=1", "--set", "inner_steps=1")
+SMALL = ("--set", "width=4", "--set", "training_images=40", "--set", "training_epochs=2", "--set", "max_start=1")
+TINY = (*SMALL, "--set", "num_experts=2", "--set", "steps=2", "--set", "inner_steps=1")
 
 
 @pytest.fixture

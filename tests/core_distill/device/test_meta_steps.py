@@ -1,6 +1,7 @@
 """Every step of every method stays on the card: run on a pretended one, under a guard that the last tests try out."""
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from core_distill.augment import DSA_OPERATIONS, Dsa, all_operations
 from core_distill.distill import distill
 from core_distill.evaluation import Protocol, train_from_scratch
+from core_distill.networks import ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
 from core_distill.recipes import LABEL_MODES, RECIPES, find_recipe, new_optimizer, prepare
 from core_distill.training import fit, fit_many
@@ -266,3 +268,13 @@ def test_the_guard_lets_pass_what_a_card_does_without_waiting(card):
         assert torch.where(values > 0, values, 0).is_cuda
         assert torch.rand(3, generator=derive_generator(0, device="cuda"), device="cuda").is_cuda
         assert not torch.rand(3, generator=derive_generator(0)).is_cuda
+
+
+def test_a_network_with_batch_statistics_trains_on_the_card(card):
+    """One row of a batch is not batched, which in-place running statistics would refuse."""
+    with card():
+        generator = derive_generator(0, device="cuda")
+        new_network = network_factory(functools.partial(ConvNet, width=4, depth=2, norm=batch_norm), (1, 8, 8), 3)
+        labels = torch.empty(6, dtype=torch.int64, device="cuda")
+        batch = Batch(torch.empty(6, 1, 8, 8, device="cuda"), labels)
+        fit(new_network(generator), batch, epochs=1, learning_rate=0.1, generator=generator)

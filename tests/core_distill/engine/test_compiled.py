@@ -13,6 +13,8 @@ from core_distill.engine import (
     class_gradients,
     compiled,
     features,
+    kernels,
+    logits,
     parameters_of,
     running_on,
     settings,
@@ -24,7 +26,7 @@ from core_distill.randomness import derive_generator
 @pytest.fixture
 def at_once(monkeypatch):
     """Everything is compiled at its first call, and forgotten afterwards."""
-    monkeypatch.setattr(settings, "_WORTH_COMPILING", 0.0)
+    monkeypatch.setattr(settings, "_WORTH_COMPILING", {"cpu": 0.0})
     monkeypatch.setattr(compiled, "_kept", {})
 
 
@@ -155,3 +157,40 @@ def test_factories_of_one_kind_have_one_name_and_others_another():
 
     assert kind(4) == kind(4) != kind(8)
     assert "0x" not in kind(4)
+
+
+def test_kinds_that_only_look_alike_do_not_share_code(at_once, batch):
+    """Two norms of one name and equal parameters: what tells them apart is the function itself."""
+
+    def network(norm):
+        return network_factory(functools.partial(ConvNet, width=4, depth=2, norm=norm), (1, 8, 8), 3)(
+            derive_generator(0)
+        )
+
+    networks = [network(lambda channels, groups=groups: torch.nn.GroupNorm(groups, channels)) for groups in (1, 4)]
+    images = batch.images.flatten(0, 1)
+    with running_on(Engine()):
+        found = [logits(one, images) for one in networks]
+    for one, ours in zip(networks, found, strict=True):
+        torch.testing.assert_close(ours, one(images).detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_failure_without_a_word_still_leaves_the_eager_path(at_once, monkeypatch, network, batch):
+    def broken(*arguments):
+        raise NotImplementedError
+
+    monkeypatch.setattr(compiled, "_compile", broken)
+    with running_on(Engine()), pytest.warns(UserWarning, match="no reason given"):
+        class_gradients(network, parameters_of(network), batch)
+
+
+def test_a_first_convolution_has_the_gradients_of_pytorch(at_once, new_network, batch):
+    """Its replacement stands in every trace of a ConvNet; odd strides and paddings here."""
+    first = torch.nn.Conv2d(2, 5, 3, stride=2, padding=(1, 2), dilation=1)
+    images = torch.randn(4, 2, 9, 7)
+    cotangent = torch.randn_like(first(images))
+    theirs = torch.autograd.grad(first(images), [first.weight, first.bias], cotangent)
+    _, weight, bias = kernels._convolution_backward(
+        cotangent, images, first.weight, [5], [2, 2], [1, 2], [1, 1], False, [0, 0], 1, [False, True, True]
+    )
+    torch.testing.assert_close([weight, bias], list(theirs), rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ from core_distill.engine import (
     Engine,
     class_gradients,
     cross_entropy,
+    features,
     loss_gradient,
     mean_loss,
     parameters_of,
@@ -120,3 +121,13 @@ def test_bfloat16_is_close_and_keeps_the_parameters_precision(new_network, sampl
     difference = torch.cat([(a - b).flatten() for a, b in zip(exact, rough, strict=True)]).norm()
     assert 0 < difference < 0.05 * torch.cat([a.flatten() for a in exact]).norm()
     assert {value.dtype for value in rough} == {torch.float32}
+
+
+def test_training_a_network_between_a_loss_and_its_backward_pass_is_an_error(network, batch):
+    """The backward pass computes anew, and would compute something else."""
+    images = batch.images[0].clone().requires_grad_()
+    loss = features(network, images).sum()
+    with torch.no_grad():
+        next(iter(network.parameters())).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

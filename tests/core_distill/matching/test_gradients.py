@@ -111,3 +111,11 @@ def test_inputs_need_not_be_images():
     network = torch.nn.Linear(7, 3)
     for ours, naive in zip(mean_gradient(network, batch), autograd_by_class(network, batch), strict=True):
         torch.testing.assert_close(ours, naive)
+
+
+def test_a_network_that_drops_out_is_refused(network, sampler):
+    network.blocks.append(torch.nn.Dropout(0.5))
+    batch = sampler.by_class(3, derive_generator(0))
+    with pytest.raises(ValueError, match="drops out at random"):
+        mean_gradient(network, batch)
+    mean_gradient(network.eval(), batch)

@@ -197,3 +197,10 @@ def test_vectors_too():
     ours = train_unrolled(network, start, images, labels, everything, steps=3, step_size=rate)
     naive = naive_unrolled(network, start, images, labels, everything, steps=3, step_size=rate)
     torch.testing.assert_close(gradients_of(ours, [images]), gradients_of(naive, [images]), **EXACT)
+
+
+def test_parameters_of_another_network_are_refused(network):
+    images, labels, rate = inputs(soft=False, step_size=0.1)
+    other = network_factory(functools.partial(ConvNet, width=8, depth=1), SHAPE, CLASSES)(derive_generator(0)).double()
+    with pytest.raises(ValueError, match="these are of another network"):
+        train_unrolled(network, parameters_of(other), images, labels, everything, steps=1, step_size=rate)

@@ -99,3 +99,8 @@ def test_factories_compare_and_describe_themselves():
 def test_a_partial_with_positional_arguments_is_refused():
     with pytest.raises(ValueError, match="keyword arguments only"):
         network_factory(functools.partial(ConvNet, SHAPE), SHAPE, 5)
+
+
+def test_an_option_that_is_a_list_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match="hidden cannot be a list, set or dictionary; use a tuple"):
+        network_factory(functools.partial(MLP, hidden=[8, 8]), (1, 4, 4), 3)

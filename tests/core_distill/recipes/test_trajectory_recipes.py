@@ -7,7 +7,7 @@ import torch
 
 from core_distill.methods import TrajectoryMatching
 from core_distill.networks.expert_training import ExpertTraining
-from core_distill.recipes import condense, expert_folder_name, find_recipe, prepare, train_experts_for
+from core_distill.recipes import condense, expert_folder_name, experts, find_recipe, prepare, train_experts_for
 
 NAMES = ["mtt", "tesla"]
 TOY = {"steps": 2, "width": 4, "depth": 2, "num_experts": 2, "training_epochs": 2, "inner_steps": 2, "max_start": 1}
@@ -111,3 +111,10 @@ def test_a_recipe_without_experts_trains_none(sampler):
 def test_more_than_the_experts_hold_is_refused(toy, sampler):
     with pytest.raises(ValueError, match="these have 2: choose a max_start of at most 2"):
         condense(sampler, toy.with_values({"max_start": 3}), seed=0)
+
+
+def test_values_that_the_method_refuses_are_refused_before_experts_are_trained(sampler, monkeypatch):
+    monkeypatch.setattr(experts, "train_experts", lambda *a, **k: pytest.fail("experts were trained"))
+    recipe = find_recipe("mtt", images_per_class=1, schedule="cpu").with_values({"max_start": 60})
+    with pytest.raises(ValueError, match="choose a max_start of at most 10"):
+        prepare(sampler, recipe, seed=0)
