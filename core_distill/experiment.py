@@ -13,7 +13,7 @@ from core_distill.engine import DEFAULT_ENGINE, Engine
 from core_distill.environment import hardware, versions
 from core_distill.evaluation import BASELINES, Protocol, Score, check_baselines, evaluate, select_baselines
 from core_distill.files import write_atomically
-from core_distill.progress import ShowProgress, silent
+from core_distill.progress import Remembering, ShowProgress, silent
 from core_distill.recipes import Recipe, prepare
 from core_distill.run_folder import RunFolder, checkpoint_of
 from core_distill.sharding import ALONE, Processes, check_class_wise, shard
@@ -175,13 +175,11 @@ def _distilled(
     )
     clock = Clock()
     with show(f"distil {recipe.name}", recipe.steps) as advance:
-        done = 0
+        shown = Remembering(advance)
 
         def observe(progress: Progress) -> None:
-            nonlocal done
-            done = progress.step
             if progress.step % 10 == 0 or progress.step == progress.steps:
-                advance(progress.step, f"loss {progress.loss.item():.4g}")
+                shown(progress.step, f"loss {progress.loss.item():.4g}")
 
         distill(
             shard(plan.method, plan.optimizer, processes),
@@ -194,7 +192,7 @@ def _distilled(
             state={"clock": clock},
             observers=[observe],
             engine=experiment.engine,
-            tell=lambda what: advance(done, what),
+            tell=shown.note,
         )
     spent = {"distillation_seconds": clock.seconds}
     return plan.synthetic, spent | ({"expert_seconds": round(plan.experts.seconds, 1)} if plan.experts else {})
@@ -216,14 +214,15 @@ def _score_all(
             return
         start = time.monotonic()
         with show(f"evaluate {name}", protocol.num_networks) as advance:
+            shown = Remembering(advance)
             result: Score = evaluate(
                 batch,
                 data.test,
                 protocol,
                 seed=experiment.seed,
-                watch=functools.partial(advance, note="networks"),
+                watch=functools.partial(shown, note="networks"),
                 engine=experiment.engine,
-                tell=functools.partial(advance, 0),
+                tell=shown.note,
             )
         scores[name] = {
             "accuracy": result.as_json(),

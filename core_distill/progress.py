@@ -22,3 +22,18 @@ def silent(what: str, total: int) -> AbstractContextManager[Advance]:
         pass
 
     return nullcontext(ignore)
+
+
+class Remembering:
+    """An `Advance` that knows how far it is, so that a note can be shown in between."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance, self._done = advance, 0
+
+    def __call__(self, done: int, note: str) -> None:
+        self._done = done
+        self._advance(done, note)
+
+    def note(self, what: str) -> None:
+        """Say something where the work stands."""
+        self._advance(self._done, what)

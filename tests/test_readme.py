@@ -39,13 +39,14 @@ def test_its_commands_and_options_exist(line):
     import click
     import typer
 
-    _, name, *rest = shlex.split(line)
-    group = typer.main.get_command(app)
-    context = click.Context(group)
-    command = group.get_command(context, name)
-    assert command is not None, name
+    _, *words = shlex.split(line, comments=True)
+    command = typer.main.get_command(app)
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.get_command(click.Context(command), name)
+        assert command is not None, name
     known = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in rest if word.startswith("--")} <= known
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_generated_parts_are_current():

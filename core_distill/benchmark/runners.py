@@ -8,6 +8,7 @@ from core_distill.benchmark.inputs import Inputs
 from core_distill.benchmark.peer import open_peer
 from core_distill.benchmark.unit import Timed, Work
 from core_distill.engine import Engine, Precision, Session, running_on
+from core_distill.engine.allocation import usual_allocation
 
 NAIVE = "naive"
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -24,11 +25,14 @@ def precision_of(runner: str) -> Precision:
 
 
 def prepare(runner: str, work: Work, inputs: Inputs, *, compiled: bool, peers: Mapping[str, Path]) -> tuple[Timed, ...]:
-    """What `runner` is timed on; the library as in a long run, which has compiled what repeats."""
+    """What `runner` is timed on; the library as in a long run, which has compiled what repeats.
+
+    Whoever is not the library has the C library's usual way with freed memory, as it would have alone.
+    """
     if runner in peers:
-        return open_peer(peers[runner]).work[work.name](inputs)
+        return tuple(map(_as_usual, open_peer(peers[runner]).work[work.name](inputs)))
     if runner == NAIVE:
-        return work.naive(inputs)
+        return tuple(map(_as_usual, work.naive(inputs)))
     long = Session(Engine(precision=precision_of(runner), compile=compiled), long=True)
     with running_on(long):
         return tuple(_on(long, part) for part in work.fast(inputs))
@@ -37,6 +41,14 @@ def prepare(runner: str, work: Work, inputs: Inputs, *, compiled: bool, peers: M
 def _on(session: Session, part: Timed) -> Timed:
     def run() -> None:
         with running_on(session):
+            part.run()
+
+    return part._replace(run=run)
+
+
+def _as_usual(part: Timed) -> Timed:
+    def run() -> None:
+        with usual_allocation():
             part.run()
 
     return part._replace(run=run)

@@ -39,6 +39,7 @@ def evaluate(
     from core_distill.evaluation import Protocol
     from core_distill.evaluation import evaluate as score_of
     from core_distill.networks import NETWORKS
+    from core_distill.progress import Remembering
     from core_distill.synthetic.storage import load_artefact
 
     chosen = sorted(NETWORKS) if "all" in network else network
@@ -72,14 +73,15 @@ def evaluate(
             augment=dsa_for(splits.name) if augment else no_augment,
         )
         with progress(f"evaluate {name}", networks) as advance:
+            shown = Remembering(advance)
             score = score_of(
                 train,
                 real,
                 protocol,
                 seed=seed,
-                watch=functools.partial(advance, note="networks"),
+                watch=functools.partial(shown, note="networks"),
                 engine=engine,
-                tell=functools.partial(advance, 0),
+                tell=shown.note,
             )
         rows.append((name, str(score), ", ".join(f"{100 * value:.1f}" for value in score.accuracies)))
     print_table(f"Accuracy on {splits.name} {on} ({len(real)} images)", ("network", "accuracy", "each"), rows)

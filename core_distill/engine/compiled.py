@@ -61,7 +61,7 @@ def run(
     """
     if key is None or not now.engine.compile:
         return eager(*arguments)
-    flat = tree_flatten(list(arguments))[0]
+    flat = [value.detach() for value in tree_flatten(list(arguments))[0]]
     shapes = tuple((tuple(value.shape), value.dtype, value.device.type) for value in flat)
     device = flat[0].device.type
     if not now.worth_compiling(f"{key.name}, {shapes}", work, device):
@@ -76,7 +76,8 @@ def run(
 
 def _checked(now: Session, name: str, function: Function, eager: Function, arguments: Sequence[Any]) -> Function | None:
     """The compiled form, taking flat tensors, or None with a warning where it cannot be had or differs from `eager`."""
-    flat, layout = tree_flatten(list(arguments))
+    leaves, layout = tree_flatten(list(arguments))
+    flat = [value.detach() for value in leaves]
     start = time.monotonic()
     try:
         fast = _compile(function, flat, layout)

@@ -25,6 +25,8 @@ class KernelRegression:
     The paper learns unrestricted regression targets. Here a synthetic image's target is its label, a class or learned
     probabilities, minus 1 / c, times `label_scale`: so the released set trains with cross-entropy too.
 
+    The pool lives in the method and goes on from one `distill` to the next: a run of its own needs a method of its own.
+
     Args:
         batch_size: real images of all classes a step.
         pool_size, max_age, network_rate: see `NetworkPool`.

@@ -1,7 +1,6 @@
 """Training experts for trajectory matching: how they are trained, what they are of, and going on where it was stopped."""
 
 import dataclasses
-import functools
 import inspect
 import math
 import time
@@ -23,7 +22,7 @@ from core_distill.networks.experts import (
 )
 from core_distill.networks.initialise import FreshNetworks
 from core_distill.networks.norms import has_batch_statistics
-from core_distill.progress import ShowProgress, silent
+from core_distill.progress import Remembering, ShowProgress, silent
 from core_distill.randomness import derive_generator
 from core_distill.types import Batch, NetworkFactory, SiameseAugment
 
@@ -129,11 +128,11 @@ def train_experts(
         epochs = training.training_epochs
         images = training.training_images or len(real)
         with show("train experts", training.num_experts * epochs) as advance:
+            shown = Remembering(advance)
             for position, number in enumerate(missing, training.num_experts - len(missing)):
-                done = position * epochs
 
-                def watch(count: int, before: int = done) -> None:
-                    advance(before + count, "epochs")
+                def watch(count: int, before: int = position * epochs) -> None:
+                    shown(before + count, "epochs")
 
                 start = time.monotonic()
                 session = training_session(  # one each: resumed ones are alike
@@ -142,7 +141,7 @@ def train_experts(
                     real.image_shape,
                     epochs * images,
                     real.device,
-                    tell=functools.partial(advance, done),
+                    tell=shown.note,
                 )
                 with running_on(session):
                     (stacked,) = train_group(real, new_network, training, [number], augment=augment, watch=watch)

@@ -65,7 +65,8 @@ def _paper(images_per_class: int, data: str) -> Recipe:
     return Recipe(
         name="mtt",
         paper="Dataset Distillation by Matching Training Trajectories, arXiv 2203.11932",
-        source=f"{_named(data)}values as listed by DC-BENCH, 5,000 steps, 100 experts of 50 epochs; whitening is left out",
+        source=f"{_named(data)}values as listed by DC-BENCH, 5,000 steps, 100 experts of 50 epochs; "
+        "whitening is left out, and evaluation does not use the learned step size",
         method=functools.partial(
             TrajectoryMatching,
             inner_steps=values.inner_steps,

@@ -24,7 +24,8 @@ def dd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -
         source=(
             "released code: 10 steps (fewer for fewer images) x 3 epochs, a learned step size each from 0.02, Adam 0.01 "
             "betas (0.5, 0.999), batch 1024, noise; departs: 20,000 steps decayed by a cosine for 400 epochs halved every "
-            "40; the step size itself is learned at 0.01 x 0.02, near zero the same as its softplus at 0.01; ConvNet"
+            "40; the step size itself is learned at 0.01 x 0.02, near zero the same as its softplus at 0.01; ConvNet; "
+            "evaluation does not use the step sizes"
         ),
         method=functools.partial(
             UnrolledTraining, batch_size=1024, inner_steps=min(_INNER_STEPS, images_per_class), inner_epochs=3

@@ -194,3 +194,12 @@ def test_a_first_convolution_has_the_gradients_of_pytorch(at_once, new_network, 
         cotangent, images, first.weight, [5], [2, 2], [1, 2], [1, 1], False, [0, 0], 1, [False, True, True]
     )
     torch.testing.assert_close([weight, bias], list(theirs), rtol=1e-4, atol=1e-5)
+
+
+def test_images_that_come_out_of_a_graph_are_traced_without_it(at_once, network, batch):
+    """Augmented images are no leaves; asked for their gradient, PyTorch warns, and warnings are errors here."""
+    images = batch.images.clone().requires_grad_() * 1.0
+    with running_on(Engine()) as session:
+        gradients = class_gradients(network, parameters_of(network), batch._replace(images=images))
+    assert session.work == {}
+    assert all(gradient.requires_grad for gradient in gradients)
