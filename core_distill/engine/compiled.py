@@ -2,9 +2,11 @@
 
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -26,6 +28,10 @@ _TOLERANCE = {"float32": 0.02, "bfloat16": 0.2}
 0, which moves gradients of float32 by up to 0.002 at width 128; a wrong graph is off by 1."""
 
 
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_ASKED_FOR = os.environ.get(_CACHE_VARIABLE)
+
+
 class Key(NamedTuple):
     """What a function depends on beside its arguments."""
 
@@ -40,6 +46,8 @@ class Key(NamedTuple):
         mode = "training" if self.training else "evaluation"
         return f"{self.what} of {self.kind.name}, {self.loss.__module__}.{self.loss.__qualname__}, {mode}"
 
+
+_MOST_BROKEN_FILES = 20
 
 _kept: dict[Hashable, Function | None] = {}
 
@@ -80,8 +88,7 @@ def _checked(now: Session, name: str, function: Function, eager: Function, argum
     flat = [value.detach() for value in leaves]
     start = time.monotonic()
     try:
-        fast = _compile(function, flat, layout)
-        found = fast(*flat)
+        fast, found = _compiled_and_run(function, flat, layout)
     except ConnectionError:  # another process of the run was lost meanwhile
         raise
     except Exception as error:  # whatever a compiler may raise, the eager path is there
@@ -103,9 +110,35 @@ def _difference(found: list[Tensor], expected: list[Tensor]) -> float:
     return float((distance / torch.as_tensor(size).clamp(min=1e-30)) ** 0.5)
 
 
+def _compiled_and_run(function: Function, flat: list[Tensor], layout: Any) -> tuple[Function, Any]:
+    """The compiled form and its first result; again as long as it meets files in the cache that a killed process left."""
+    for _ in range(_MOST_BROKEN_FILES):
+        try:
+            fast = _compile(function, flat, layout)
+            return fast, fast(*flat)
+        except Exception as error:
+            if not _removed_broken_files(str(error)):
+                raise
+    raise RuntimeError(f"files in {_cache()} are broken again and again; delete it")
+
+
+def _removed_broken_files(message: str) -> bool:
+    """Delete the libraries of our cache that a message names."""
+    named = {Path(path) for path in re.findall(r"/\S+\.so\b", message)}
+    broken = [path for path in named if path.is_relative_to(_cache()) and path.exists()]
+    for path in broken:
+        path.unlink()
+    return bool(broken)
+
+
+def _cache() -> Path:
+    """Where compiled code is kept over runs: where the user said before we were imported, or our own place."""
+    return Path(_ASKED_FOR) if _ASKED_FOR else cache_folder("compiled")
+
+
 def _compile(function: Function, flat: list[Tensor], layout: Any) -> Function:
     """Traced to plain tensor operations, gradients included, so that the compiler sees no autograd and no modules."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("compiled")))
+    os.environ[_CACHE_VARIABLE] = str(_cache())
 
     def of_flat(*values: Tensor) -> Any:
         return function(*tree_unflatten([_channels_last(value) for value in values], layout))

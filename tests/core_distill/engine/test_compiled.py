@@ -1,6 +1,9 @@
 """What is compiled and when; that it computes the same; and that whatever goes wrong leaves the eager path."""
 
 import functools
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -203,3 +206,36 @@ def test_images_that_come_out_of_a_graph_are_traced_without_it(at_once, network,
         gradients = class_gradients(network, parameters_of(network), batch._replace(images=images))
     assert session.work == {}
     assert all(gradient.requires_grad for gradient in gradients)
+
+
+def test_half_a_file_in_the_cache_is_made_again(tmp_path, network, batch):
+    """What a process leaves that is killed while it compiles; each process here is a new one, as libraries stay loaded."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run():
+        return subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=False)
+
+    first = run()
+    assert (first.returncode, first.stderr) == (0, "")
+    libraries = list((tmp_path / "cache").rglob("*.so"))
+    assert libraries
+    for library in libraries:
+        library.write_bytes(b"")
+    again = run()
+    assert (again.returncode, again.stderr, again.stdout) == (0, "", first.stdout)
+
+
+PROGRAM = """
+import functools
+import torch
+from core_distill.engine import Engine, Session, features, running_on
+from core_distill.networks import ConvNet, network_factory
+from core_distill.randomness import derive_generator
+
+network = network_factory(functools.partial(ConvNet, width=4, depth=1), (1, 4, 4), 2)(derive_generator(0))
+told = []
+with running_on(Session(Engine(), told.append, long=True)):
+    print(features(network, torch.ones(2, 1, 4, 4)).sum().item(), told[0])
+"""
