@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core_distill.benchmark.work import WORK
 from core_distill.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -71,6 +72,35 @@ def _protocol_of(results: list[dict[str, Any]]) -> str:
     )
 
 
+def speed() -> str:
+    """The committed speed benchmark: seconds of each runner, and how much faster than the reference code, or the twin."""
+    result = json.loads((RESULTS / "speed.json").read_text())
+    hardware, versions = result["identity"]["hardware"], result["identity"]["versions"]
+    best = {precision: max(found.values()) for precision, found in result["ceiling"].items()}
+    rows = [
+        "| work | reference code | plain PyTorch | float32 | bfloat16 | of the ceiling | faster than the reference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"].values():
+        runners = row["runners"]
+        fast, reference = runners["bfloat16"], runners.get("DatasetCondensation")
+        seconds = [
+            f"{one['median']:.4g} s" if one else "" for one in (reference, runners["naive"], runners["float32"], fast)
+        ]
+        ratio = fast["speedup"]["DatasetCondensation"] if reference else fast["speedup"]["naive"]
+        share = f"{100 * runners['float32']['share']:.0f} % and {100 * fast['share']:.0f} %"
+        faster = f"{ratio:.1f} x" if reference else f"{ratio:.1f} x plain PyTorch"
+        rows.append(
+            f"| {WORK[row['work']].name}: {WORK[row['work']].unit} | {' | '.join(seconds)} | {share} | {faster} |"
+        )
+    return (
+        f"`{result['commands'][0]}`: Fashion-MNIST's shape, ConvNet-3 of width 128, 10 images a class, 256 real ones; medians of "
+        f"{result['identity']['rounds']} interleaved rounds, {hardware['cores']} cores of {hardware['device']} with nothing "
+        f"else to do, torch {versions['torch']}. The ceiling is the best measured rate of matrix products or convolutions: "
+        f"{best['float32']:.0f} GFLOP/s in float32, {best['bfloat16']:.0f} in bfloat16.\n\n" + "\n".join(rows)
+    )
+
+
 def demo() -> str:
     """What `make demo` printed."""
     path = RESULTS / "demo.txt"
@@ -79,7 +109,7 @@ def demo() -> str:
 
 def generated(text: str) -> str:
     """`text` with every generated block renewed."""
-    for name, make in {"demo": demo, "numbers": numbers, "recipes": recipes}.items():
+    for name, make in {"demo": demo, "numbers": numbers, "recipes": recipes, "speed": speed}.items():
         block = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->".replace("\n\n<!--", "\n<!--")
         text = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", block.replace("\\", r"\\"), text, flags=re.DOTALL)
     return text
