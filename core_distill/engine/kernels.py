@@ -52,7 +52,8 @@ def _convolution_backward(
 ) -> Any:
     """The weight and bias gradient of a first convolution on a CPU, as one matrix product and one sum.
 
-    PyTorch's kernel is made for many channels: for one, at 64 images and bfloat16, it takes 19 ms where this takes 6.
+    PyTorch's kernel is made for many channels: for one, at 64 images and bfloat16, it took 19 ms, and a product like this 5
+    (without the bias).
     """
     if not _is_first(images, groups) or mask[0] or transposed:
         return NotImplemented

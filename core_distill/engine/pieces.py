@@ -12,7 +12,7 @@ from core_distill.networks import has_batch_statistics
 
 _CACHE_BYTES = 17 << 20
 """What the largest map of a piece may take on a CPU with 32 MiB of shared cache: 32 images of ConvNet-3 (width 128,
-28 x 28, float32), or 64 in bfloat16. Half and twice as many were as fast or slower."""
+28 x 28, float32), or 64 in bfloat16. In float32, half and twice as many were slower."""
 
 _CARD_SHARE = 1 / 60
 """The same on a card as a share of its memory, which alone bounds it: some twenty maps live at once."""

@@ -78,7 +78,7 @@ def speed() -> str:
     hardware, versions = result["identity"]["hardware"], result["identity"]["versions"]
     best = {precision: max(found.values()) for precision, found in result["ceiling"].items()}
     rows = [
-        "| work | reference code | plain PyTorch | ours, float32 | ours, bfloat16 | of the ceiling | bfloat16 against the reference |",
+        "| work | reference code | plain PyTorch | ours, float32 | bfloat16 | of the ceiling | bfloat16 against the reference |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"].values():
