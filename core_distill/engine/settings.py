@@ -74,9 +74,8 @@ def ignore(what: str) -> None:
 
 
 _WORTH_COMPILING = {"cpu": 2e12, "cuda": 2e14}
-"""Operations of one kind and shape that run eagerly before it is compiled: about what compiling costs in time (10 s at 200
-GFLOP/s on a CPU; 20 TFLOP/s on a card, where this was not measured), so that no run pays more than twice what it had to,
-and short ones pay nothing."""
+"""Operations of one kind and shape that run eagerly before it is compiled: 10 s at 200 GFLOP/s on a
+CPU, where compiling took 2 to 30 s, so that short runs pay nothing. For a card it is a guess: 10 s at 20 TFLOP/s."""
 
 
 def worth_compiling(device: str) -> float:

@@ -197,6 +197,8 @@ def test_a_first_convolution_has_the_gradients_of_pytorch(at_once, new_network, 
         cotangent, images, first.weight, [5], [2, 2], [1, 2], [1, 1], False, [0, 0], 1, [False, True, True]
     )
     torch.testing.assert_close([weight, bias], list(theirs), rtol=1e-4, atol=1e-5)
+    forward = kernels._convolution(images, first.weight, first.bias, [2, 2], [1, 2], [1, 1], False, [0, 0], 1)
+    torch.testing.assert_close(forward, first(images), rtol=1e-4, atol=1e-5)
 
 
 def test_images_that_come_out_of_a_graph_are_traced_without_it(at_once, network, batch):
