@@ -1,5 +1,6 @@
 """Compiling what repeats: traced once for a kind of network and a shape, checked against the eager result, then kept."""
 
+import contextlib
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from core_distill.engine.forms import Fused
 from core_distill.engine.kernels import REPLACED
 from core_distill.engine.losses import ExampleLoss
 from core_distill.engine.settings import Session
@@ -27,6 +29,14 @@ _TOLERANCE = {"float32": 0.02, "bfloat16": 0.2}
 """The largest relative difference (L2 norm) between a compiled and an eager result. Rounding flips ReLUs that are close to
 0, which moved a gradient of float32 by 0.0007 at width 128 and one of bfloat16 by 0.014; a wrong graph is off by 1."""
 
+
+_OPTIONS: dict[str, Any] = {
+    "realize_reads_threshold": 10,
+    "realize_acc_reads_threshold": 40,
+    "realize_opcount_threshold": 100,
+}
+"""For a CPU: what norm and ReLU make of a map is computed again where it is read rather than written; with the compiler's
+own thresholds a gradient of ConvNet-3 took a tenth longer."""
 
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _ASKED_FOR = os.environ.get(_CACHE_VARIABLE)
@@ -140,14 +150,17 @@ def _compile(function: Function, flat: list[Tensor], layout: Any) -> Function:
     """Traced to plain tensor operations, gradients included, so that the compiler sees no autograd and no modules."""
     os.environ[_CACHE_VARIABLE] = str(_cache())
 
+    on_processor = flat[0].device.type == "cpu"
+
     def of_flat(*values: Tensor) -> Any:
-        return function(*tree_unflatten([_channels_last(value) for value in values], layout))
+        with Fused() if on_processor else contextlib.nullcontext():
+            return function(*tree_unflatten([_channels_last(value) for value in values], layout))
 
     # Says on machines without a card, at every start, that it looks for CUDA where there is none.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with torch.no_grad():
         graph = make_fx(of_flat, decomposition_table=REPLACED, tracing_mode="fake")(*flat)
-        compiled = torch.compile(graph, dynamic=False, fullgraph=True)
+        compiled = torch.compile(graph, dynamic=False, fullgraph=True, options=_OPTIONS if on_processor else None)
 
     def call(*values: Tensor) -> Any:
         with torch.no_grad():
