@@ -23,7 +23,7 @@ class Engine:
         precision: `bfloat16` runs convolutions and matrix products in it; parameters, distances and sums stay as they are.
         compile: whether work that repeats often enough is compiled. When is decided by counts of operations, never by a
             clock, so that equal runs take equal paths.
-        piece: images a pass takes at once; 0 fits the cache of a CPU or the memory of a card.
+        piece: images a pass takes at once; 0 fits bounded memory of a CPU or a card.
 
     Raises `ValueError` for other values.
     """
