@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from core_distill.engine import can_stack, loss_gradient, network_gradients, parameters_of
+from core_distill.engine import can_stack, class_gradients, loss_gradient, network_gradients, parameters_of
 from core_distill.types import Augment, Batch
 
 
@@ -87,20 +87,52 @@ class _Sgd(NamedTuple):
                 optimizer.step()
         optimizer.zero_grad()
 
-    @torch.no_grad()
     def train_together(self, networks: Sequence[nn.Module], generators: Sequence[Generator]) -> None:
         """What `train` does to each, with the parameters of all stacked."""
-        parameters = [torch.stack(parts) for parts in zip(*map(parameters_of, networks), strict=True)]
-        velocities = [torch.zeros_like(value) for value in parameters]
+        sgd = StackedSgd(
+            networks, learning_rate=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+        )
         for _ in range(self.epochs):
             for chosen in zip(*map(self.epoch, generators), strict=True):
-                seen = [self.seen(*pair) for pair in zip(chosen, generators, strict=True)]
-                together = Batch(torch.stack([one.images for one in seen]), torch.stack([one.labels for one in seen]))
-                gradients = list(network_gradients(networks[0], parameters, together))
-                torch._foreach_add_(gradients, parameters, alpha=self.weight_decay)
-                torch._foreach_mul_(velocities, self.momentum)
-                torch._foreach_add_(velocities, gradients)
-                torch._foreach_add_(parameters, velocities, alpha=-self.learning_rate)
+                sgd.step([self.seen(*pair) for pair in zip(chosen, generators, strict=True)])
+        sgd.write_to(networks)
+
+
+class StackedSgd:
+    """SGD with momentum on the cross-entropy, on networks of one kind: one batched pass a step for all of them.
+
+    Of a single network, the step is the ordinary one. The networks themselves stay as they are; see `write_to`.
+
+    Attributes: `parameters`, one tensor `(i, *parameter)` for each of `network.parameters()`, row `i` of network `i`.
+    """
+
+    def __init__(
+        self, networks: Sequence[nn.Module], *, learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        self.parameters = [torch.stack(parts) for parts in zip(*map(parameters_of, networks), strict=True)]
+        self._velocities = [torch.zeros_like(value) for value in self.parameters]
+        self._network = networks[0]
+        self._learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
+
+    @torch.no_grad()
+    def step(self, batches: Sequence[Batch]) -> None:
+        """Move network `i` by a step on `batches[i]`, flat and of one size for all."""
+        images, labels = (torch.stack(parts) for parts in zip(*(batch[:2] for batch in batches), strict=True))
+        gradients = list(self._gradients(Batch(images, labels)))
+        if self._weight_decay:
+            torch._foreach_add_(gradients, self.parameters, alpha=self._weight_decay)
+        torch._foreach_mul_(self._velocities, self._momentum)
+        torch._foreach_add_(self._velocities, gradients)
+        torch._foreach_sub_(self.parameters, torch._foreach_mul(self._velocities, self._learning_rate))
+
+    @torch.no_grad()
+    def write_to(self, networks: Sequence[nn.Module]) -> None:
+        """Give each network its parameters."""
         for number, network in enumerate(networks):
-            for parameter, trained in zip(network.parameters(), parameters, strict=True):
+            for parameter, trained in zip(network.parameters(), self.parameters, strict=True):
                 parameter.copy_(trained[number])
+
+    def _gradients(self, batch: Batch) -> tuple[Tensor, ...]:
+        if len(batch.images) > 1:
+            return network_gradients(self._network, self.parameters, batch)
+        return class_gradients(self._network, [value[0] for value in self.parameters], batch)

@@ -10,7 +10,8 @@ from core_distill.benchmark.inputs import Inputs, Size, architecture
 from core_distill.benchmark.twins import evaluate_epoch, expert_step, full_test_pass
 from core_distill.benchmark.unit import Timed, counted, meta_batch, meta_network
 from core_distill.evaluation import Protocol, accuracy, trained_networks
-from core_distill.training import fit
+from core_distill.networks.expert_group import ExpertGroup, groups_of
+from core_distill.networks.expert_training import ExpertTraining
 
 NUM_NETWORKS, EPOCHS, TEST_IMAGES = 5, 1_000, 10_000
 """An evaluation as the field runs it: networks, epochs of each with augmentation, images of Fashion-MNIST's test set."""
@@ -70,23 +71,20 @@ def evaluation_flops(size: Size) -> float:
 
 
 def fast_experts(inputs: Inputs) -> tuple[Timed, ...]:
-    """One step of every expert through the library."""
-    generator = inputs.generator("experts")
-    networks = [inputs.new_network(generator) for _ in range(NUM_EXPERTS)]
-    calls = itertools.count()
+    """One step of every expert, as `train_experts` runs it: one at a time on a CPU, several at once on a card.
+
+    Of an epoch of one mini-batch, so that an order of all images is drawn for each step; the twin draws one too.
+    """
+    training = ExpertTraining(training_rate=LEARNING_RATE, training_batch_size=BATCH, training_images=BATCH)
+    example = inputs.new_network(inputs.generator("experts"))
+    groups = [
+        ExpertGroup(inputs.real, inputs.new_network, training, numbers, augment=all_operations)
+        for numbers in groups_of(range(NUM_EXPERTS), example, training)
+    ]
 
     def step() -> None:
-        draw = inputs.generator("step", next(calls))
-        for network in networks:
-            fit(
-                network,
-                inputs.real.batch(BATCH, draw),
-                epochs=1,
-                learning_rate=LEARNING_RATE,
-                batch_size=BATCH,
-                augment=all_operations.per_image,
-                generator=draw,
-            )
+        for group in groups:
+            group.train_epoch()
 
     return (Timed(step, EXPERT_IMAGES / BATCH),)
 

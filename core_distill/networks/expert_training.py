@@ -1,18 +1,19 @@
 """Training experts for trajectory matching: how they are trained, what they are of, and going on where it was stopped."""
 
 import dataclasses
+import functools
 import inspect
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
-from core_distill.engine import DEFAULT_ENGINE, Engine, loss_gradient, running_on, training_session
+from core_distill.engine import DEFAULT_ENGINE, Engine, running_on, training_session
+from core_distill.networks.expert_group import groups_of, train_group
 from core_distill.networks.experts import (
     ExpertFolder,
     ExpertTrajectories,
@@ -24,7 +25,7 @@ from core_distill.networks.initialise import FreshNetworks
 from core_distill.networks.norms import has_batch_statistics
 from core_distill.progress import Remembering, ShowProgress, silent
 from core_distill.randomness import derive_generator
-from core_distill.types import Batch, NetworkFactory, SiameseAugment
+from core_distill.types import NetworkFactory, SiameseAugment
 
 if TYPE_CHECKING:
     from core_distill.data import ClassSampler
@@ -100,11 +101,12 @@ def train_experts(
 ) -> ExpertTrajectories:
     """The experts on `real`, trained on its device; those that `folder` holds are opened instead.
 
-    Written one by one as they are done, so that a killed run goes on and ends with the same bytes. Without a folder they
-    stay in memory, on the CPU. Raises `ExpertError` for files of other experts or damaged ones, and for training that
+    Trained one by one, or on a card several at once (`AT_ONCE`), and written one by one as they are done, so that a killed
+    run goes on; on a CPU it ends with the same bytes, on a card to rounding. Without a folder they stay in memory, on the
+    CPU. Raises `ExpertError` for files of other experts or damaged ones, and for training that
     diverges or does not move; `ValueError` for networks that normalise over the batch.
     """
-    example = new_network(derive_generator(0))
+    example = new_network(derive_generator(0, device=real.device))
     if has_batch_statistics(example):
         raise ValueError(
             "experts are networks without batch statistics, which are no parameters to match: "
@@ -128,25 +130,25 @@ def train_experts(
         epochs = training.training_epochs
         images = training.training_images or len(real)
         with show("train experts", training.num_experts * epochs) as advance:
-            shown = Remembering(advance)
-            for position, number in enumerate(missing, training.num_experts - len(missing)):
-
-                def watch(count: int, before: int = position * epochs) -> None:
-                    shown(before + count, "epochs")
-
+            shown, done = Remembering(advance), training.num_experts - len(missing)
+            for numbers in groups_of(missing, example, training):
                 start = time.monotonic()
-                session = training_session(  # one each: resumed ones are alike
+                session = training_session(  # one for each group: resumed ones are alike
                     engine,
                     example,
                     real.image_shape,
-                    epochs * images,
+                    len(numbers) * epochs * images,
                     real.device,
                     tell=shown.note,
                 )
+                watch = functools.partial(_tell, shown, done * epochs)
                 with running_on(session):
-                    (stacked,) = train_group(real, new_network, training, [number], augment=augment, watch=watch)
-                check_trajectory(stacked.values(), what=f"expert {number}")
-                found[number] = shelf.add(number, stacked, seconds=time.monotonic() - start)
+                    trained = train_group(real, new_network, training, numbers, augment=augment, watch=watch)
+                spent = (time.monotonic() - start) / len(numbers)
+                for number, stacked in zip(numbers, trained, strict=True):
+                    check_trajectory(stacked.values(), what=f"expert {number}")
+                    found[number] = shelf.add(number, stacked, seconds=spent)
+                done += len(numbers)
     seconds = shelf.seconds()
     return ExpertTrajectories(
         [trajectory for trajectory in found if trajectory is not None],
@@ -155,60 +157,8 @@ def train_experts(
     )
 
 
-def train_group(
-    real: "ClassSampler",
-    new_network: NetworkFactory,
-    training: ExpertTraining,
-    numbers: Sequence[int],
-    *,
-    augment: SiameseAugment,
-    watch: Callable[[int], None],
-) -> list[dict[str, Tensor]]:
-    """Parameters `(epochs + 1, *parameter)` by name, on the CPU, of the experts with these numbers.
-
-    `watch` hears of the epochs that are done, over the group. Each expert has its own part of the seed, so that groups
-    change no bit of it.
-    """
-    result = []
-    for position, number in enumerate(numbers):
-        generator = derive_generator(training.training_seed, "expert", number, device=real.device)
-        network = new_network(generator)
-        names = [name for name, _ in network.named_parameters()]
-        epochs = [_kept(network)]
-        velocities = [torch.zeros_like(value) for value in network.parameters()]
-        for epoch in range(training.training_epochs):
-            _train_epoch(network, velocities, real, training, augment, generator)
-            epochs.append(_kept(network))
-            watch(position * training.training_epochs + epoch + 1)
-        result.append(
-            {name: torch.stack(values) for name, values in zip(names, zip(*epochs, strict=True), strict=True)}
-        )
-    return result
-
-
-@torch.no_grad()
-def _train_epoch(
-    network: nn.Module,
-    velocities: list[Tensor],
-    real: "ClassSampler",
-    training: ExpertTraining,
-    augment: SiameseAugment,
-    generator: Generator,
-) -> None:
-    order = torch.randperm(len(real), generator=generator, device=generator.device)
-    for chosen in order[: training.training_images or len(real)].split(training.training_batch_size):
-        batch = real.take(chosen)
-        seen = Batch(augment.per_image(batch.images, generator), batch.labels)
-        parameters = [value.detach() for value in network.parameters()]
-        for parameter, velocity, gradient in zip(
-            parameters, velocities, loss_gradient(network, parameters, seen), strict=True
-        ):
-            velocity.mul_(training.training_momentum).add_(gradient)
-            parameter.sub_(training.training_rate * velocity)
-
-
-def _kept(network: nn.Module) -> list[Tensor]:
-    return [value.detach().to("cpu", copy=True) for value in network.parameters()]
+def _tell(shown: Remembering, before: int, count: int) -> None:
+    shown(before + count, "epochs")
 
 
 class _Memory:

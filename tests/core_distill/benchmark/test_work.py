@@ -10,7 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from core_distill.benchmark import WORK, Size, make_inputs, twins
 from core_distill.benchmark.timing import interleave, seconds_of
 from core_distill.benchmark.unit import Timed, counted
+from core_distill.networks import expert_group
 from core_distill.randomness import derive_generator
+from core_distill.training import StackedSgd
 
 CPU = torch.device("cpu")
 
@@ -32,6 +34,19 @@ def test_arithmetic_is_linear_in_the_number_of_networks_and_images(name, tiny):
     if "num_classes" in WORK[name].axes and name not in ("evaluate", "frepo"):
         # the last layer has one output a class, and nothing else keeps cost from doubling
         assert flops(dataclasses.replace(tiny, num_classes=6)) == pytest.approx(2 * once, rel=0.1)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_experts_row_runs_the_step_that_experts_are_trained_by(together, inputs, monkeypatch):
+    monkeypatch.setattr(expert_group, "can_stack", lambda networks: together)
+    stepped = []
+    step = StackedSgd.step
+    monkeypatch.setattr(StackedSgd, "step", lambda self, batches: stepped.append(len(batches)) or step(self, batches))
+    (part,) = WORK["experts"].fast(inputs)
+    assert stepped == []
+    part.run()
+    assert stepped == ([10] if together else [1] * 10)
+    assert part.times == 10_000 / 256
 
 
 def test_counts_are_those_of_pytorch(inputs):
