@@ -1,5 +1,6 @@
 """The one holder of real examples: small at rest, sorted by class, normalised on the way out, drawn without loops."""
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -7,7 +8,8 @@ from torch import Generator, Tensor
 
 from core_distill.data.class_draws import ClassDraws
 from core_distill.data.digest import content_digest
-from core_distill.data.mapped import Images, MappedImages, chunks_of, select
+from core_distill.data.mapped import Images, MappedImages, select
+from core_distill.data.reading import check_finite
 from core_distill.types import Batch
 
 
@@ -40,6 +42,7 @@ class ClassSampler:
         std: Sequence[float] | Tensor,
     ) -> None:
         check_images(images)
+        check_finite(images)
         check_labels(labels, len(images), num_classes)
         dtype = torch.float32 if images.dtype == torch.uint8 else images.dtype
         self.mean = torch.as_tensor(mean, dtype=dtype, device=images.device).detach().clone()
@@ -56,6 +59,7 @@ class ClassSampler:
         self.class_sizes = sizes[self.classes]
         self._all_ends: list[int] = ends.tolist()
         self.draws = ClassDraws(self.class_sizes.tolist(), images.device)
+        self._digest = ""
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -117,12 +121,21 @@ class ClassSampler:
         """This sampler on `device`: itself where it is there already."""
         if torch.device(device) == self.device:
             return self
-        images, labels = self._images.to(device), self.labels.to(device)
-        return ClassSampler(images, labels, num_classes=self.num_classes, mean=self.mean, std=self.std)
+        moved = copy.copy(self)
+        moved._images = self._images.to(device)
+        moved.labels, moved.mean, moved.std = (value.to(device) for value in (self.labels, self.mean, self.std))
+        moved.classes, moved.class_sizes = self.classes.to(device), self.class_sizes.to(device)
+        moved.draws = ClassDraws(self.class_sizes.tolist(), moved.device)
+        return moved
 
     def digest(self) -> str:
-        """A short name for the examples in their order, with their normalisation: 16 hexadecimal digits."""
-        return content_digest(self._images, self.labels, self.mean, self.std)
+        """A short name for the examples in their order, with their normalisation: 16 hexadecimal digits.
+
+        All images are read for it, the first time it is asked for.
+        """
+        if not self._digest:
+            self._digest = content_digest(self._images, self.labels, self.mean, self.std)
+        return self._digest
 
     def require_all_classes(self, class_names: Sequence[str]) -> None:
         """Raise `ValueError`, naming them, where classes have no examples; `class_names` has one name a class."""
@@ -144,17 +157,11 @@ def _check_size(size: int) -> None:
 
 
 def check_images(images: Images) -> None:
-    """Raise `ValueError` unless `images` are finite, of an accepted type, and of shape `(n, c, ...)` with n >= 1."""
+    """Raise `ValueError` unless `images` are of an accepted type and of shape `(n, c, ...)` with n >= 1."""
     if images.dtype not in (torch.uint8, torch.float32, torch.float64):
         raise ValueError(f"images must be uint8, float32 or float64, got {images.dtype}; convert them first")
     if len(images.shape) < 2 or not images.shape.numel():
         raise ValueError(f"images need the shape (n, c, ...) with at least one of each, got {tuple(images.shape)}")
-    if not images.dtype.is_floating_point:
-        return
-    finite = torch.cat([torch.isfinite(chunk).flatten(1).all(1) for chunk in chunks_of(images)])
-    if not finite.all():
-        first = int((~finite).nonzero()[0])
-        raise ValueError(f"image {first} holds NaN or infinite values; {int((~finite).sum())} of {len(images)} do")
 
 
 def check_labels(labels: Tensor, num_images: int, num_classes: int) -> None:

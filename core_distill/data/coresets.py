@@ -1,13 +1,15 @@
 """Baselines that choose real images instead of learning synthetic ones: random, herding, k-means in feature space."""
 
 import math
-from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 
 from core_distill.data.class_sampler import ClassSampler
-from core_distill.types import Network
+from core_distill.engine import features
+
+_CHUNK = 1024
+"""Images that are normalised at once."""
 
 
 def random_coreset(data: ClassSampler, images_per_class: int, generator: Generator) -> Tensor:
@@ -73,16 +75,15 @@ def kmeans_coreset(data: ClassSampler, images_per_class: int, features: Tensor, 
 
 
 @torch.no_grad()
-def embed(network: nn.Module, data: ClassSampler, *, chunk: int = 256) -> Tensor:
-    """`network.features` of every image of `data` in evaluation mode, `(n, d)`, `chunk` images at a time.
+def embed(network: nn.Module, data: ClassSampler) -> Tensor:
+    """`network.features` of every image of `data` in evaluation mode, `(n, d)`, computed on the surrounding engine.
 
     `network` must be on the device of `data`; its training mode is put back.
     """
     was_training = network.training
     network.eval()
     try:
-        features = cast(Network, network).features
-        return torch.cat([features(batch.images) for batch in data.all_chunks(chunk)])
+        return torch.cat([features(network, batch.images) for batch in data.all_chunks(_CHUNK)])
     finally:
         network.train(was_training)
 

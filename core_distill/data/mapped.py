@@ -27,6 +27,8 @@ class MappedImages:
         rows: which rows of it, and in which order, int64 `(m,)`; all of them by default.
         device: where what is read is put.
 
+    Attributes: `known_finite`, whether no value is NaN or infinite for certain: uint8, or looked through once.
+
     Raises `ValueError` for another type of numbers.
     """
 
@@ -38,6 +40,7 @@ class MappedImages:
         self.device = torch.device(device)
         self.dtype = torch.uint8 if array.dtype == np.uint8 else torch.float32
         self.shape = torch.Size((len(self._rows), *array.shape[1:]))
+        self.known_finite = self.dtype == torch.uint8
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -52,11 +55,11 @@ class MappedImages:
 
     def select(self, indices: Tensor) -> "MappedImages":
         """The images at `indices (m,)` alone, still on disk."""
-        return MappedImages(self._array, self._rows[indices.cpu()], device=self.device)
+        return self._like(self._rows[indices.cpu()], self.device)
 
     def to(self, device: torch.device | str) -> "MappedImages":
         """The same file, read onto another device."""
-        return MappedImages(self._array, self._rows, device=device)
+        return self._like(self._rows, device)
 
     def chunks(self) -> Iterator[Tensor]:
         """All images in their order, some megabytes at a time."""
@@ -64,6 +67,11 @@ class MappedImages:
         size = max(1, _CHUNK_BYTES // bytes_an_image)
         for start in range(0, len(self), size):
             yield self[start : start + size]
+
+    def _like(self, rows: Tensor, device: torch.device | str) -> "MappedImages":
+        images = MappedImages(self._array, rows, device=device)
+        images.known_finite = self.known_finite
+        return images
 
 
 Images = Tensor | MappedImages

@@ -1,6 +1,6 @@
 """Train, validation and test: how they are cut from each other, normalised and identified."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -8,16 +8,12 @@ import torch
 from torch import Generator, Tensor
 
 from core_distill.data.class_sampler import ClassSampler, check_images, check_labels
-from core_distill.data.digest import content_digest
-from core_distill.data.mapped import Images, select
+from core_distill.data.mapped import Images, chunks_of, select
+from core_distill.data.reading import ChannelStatistics, read_once
 from core_distill.randomness import derive_generator
 
 TEST_FRACTION = 0.2
 """The part of each class that becomes the test set where a source comes without one."""
-
-_CHUNK = 1024
-_CHUNK_VALUES = 8 << 20
-"""Images, and numbers in them, that statistics are taken of at once."""
 
 
 class Examples(NamedTuple):
@@ -75,7 +71,14 @@ def make_splits(
     kept, held_out = stratified_split(train.labels, validation_fraction, derive_generator(seed))
     if not len(held_out):
         raise ValueError("every class has a single train image, so none is left for validation: add images")
-    statistics = (mean, std) if mean is not None and std is not None else channel_statistics(select(train.images, kept))
+    parts = (("train set", *train), ("test set", *test))
+    if mean is not None and std is not None:
+        statistics, digest = (mean, std), read_once(parts)
+    else:
+        seen = ChannelStatistics()
+        digest = read_once(parts, seen, kept)
+        statistics = seen.result()
+    _check_alike(train.images, test.images)
 
     def sampler(images: Images, labels: Tensor) -> ClassSampler:
         return ClassSampler(images, labels, num_classes=len(class_names), mean=statistics[0], std=statistics[1])
@@ -87,7 +90,7 @@ def make_splits(
         test=sampler(*test),
         class_names=tuple(class_names),
         public_normalisation=mean is not None,
-        digest=content_digest(*train, *test),
+        digest=digest,
     )
     splits.train.require_all_classes(splits.class_names)
     return splits
@@ -121,20 +124,10 @@ def channel_statistics(images: Images) -> tuple[Tensor, Tensor]:
 
     A constant channel gets the standard deviation 1, so that it can be normalised.
     """
-    scale = 255 if images.dtype == torch.uint8 else 1
-    count = images.shape.numel() // images.shape[1]
-    total = torch.stack([chunk.sum(1) for chunk in _channels_first(images)]).sum(0)
-    mean = total / count
-    squares = [(chunk - mean.unsqueeze(1)).square().sum(1) for chunk in _channels_first(images)]
-    std = (torch.stack(squares).sum(0) / count).sqrt()
-    return mean / scale, torch.where(std > 1e-8 * mean.abs(), std / scale, 1)
-
-
-def _channels_first(images: Images) -> Iterator[Tensor]:
-    """Pieces of `images (n, c, ...)` as float64 `(c, m)`."""
-    size = max(1, min(_CHUNK, _CHUNK_VALUES // images.shape[1:].numel()))
-    for start in range(0, len(images), size):
-        yield images[start : start + size].movedim(1, 0).flatten(1).double()
+    seen = ChannelStatistics()
+    for piece in chunks_of(images):
+        seen.add(piece)
+    return seen.result()
 
 
 def _check_sets(train: Examples, test: Examples, *, num_classes: int) -> None:
@@ -144,8 +137,11 @@ def _check_sets(train: Examples, test: Examples, *, num_classes: int) -> None:
             check_labels(labels, len(images), num_classes)
         except ValueError as error:
             raise ValueError(f"{part} set: {error}") from error
-    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
+
+
+def _check_alike(train: Images, test: Images) -> None:
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise ValueError(
-            f"train and test images must be alike, got {tuple(train.images.shape[1:])} {train.images.dtype} "
-            f"and {tuple(test.images.shape[1:])} {test.images.dtype}"
+            f"train and test images must be alike, got {tuple(train.shape[1:])} {train.dtype} "
+            f"and {tuple(test.shape[1:])} {test.dtype}"
         )

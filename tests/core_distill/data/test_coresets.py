@@ -1,5 +1,7 @@
 """Selection baselines against naive twins, and the byte budget."""
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,12 +10,15 @@ from torch import nn
 
 from core_distill.data import (
     ClassSampler,
+    coresets,
     embed,
     herding_coreset,
     images_for_bytes,
     kmeans_coreset,
     random_coreset,
 )
+from core_distill.engine import Engine, running_on
+from core_distill.networks import ConvNet, network_factory
 from core_distill.randomness import derive_generator
 
 
@@ -130,22 +135,53 @@ class Small(nn.Module):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("chunk", [1, 7, 256])
-def test_embed_is_features_in_evaluation_mode(training, chunk):
+def test_embed_is_features_in_evaluation_mode(training, chunk, monkeypatch):
+    monkeypatch.setattr(coresets, "_CHUNK", chunk)
     network = Small().train(training)
     network.norm.running_mean.fill_(0.5)
-    features = embed(network, UNBALANCED, chunk=chunk)
+    found = embed(network, UNBALANCED)
     expected = (UNBALANCED.images - 0.5) / (1 + network.norm.eps) ** 0.5
-    assert torch.allclose(features, expected)
-    assert not features.requires_grad
+    assert torch.allclose(found, expected)
+    assert not found.requires_grad
     assert network.training == training
     assert network.norm.num_batches_tracked == 0
 
 
-def test_embed_puts_the_mode_back_after_an_error():
+def test_embed_puts_the_mode_back_after_an_error(monkeypatch):
+    monkeypatch.setattr(coresets, "_CHUNK", 0)
     network = Small().train()
     with pytest.raises(ValueError, match="at least 1 example"):
-        embed(network, UNBALANCED, chunk=0)
+        embed(network, UNBALANCED)
     assert network.training
+
+
+@pytest.fixture
+def embedding_network(digits):
+    return network_factory(functools.partial(ConvNet, width=16, depth=2), digits.train.image_shape, 10)(
+        derive_generator(0)
+    )
+
+
+def test_embed_runs_on_the_surrounding_engine(digits, embedding_network):
+    plain = embed(embedding_network, digits.train)
+    with running_on(Engine(precision="bfloat16")):
+        rounded = embed(embedding_network, digits.train)
+    assert rounded.dtype == plain.dtype == torch.float32
+    assert not torch.equal(rounded, plain)
+    torch.testing.assert_close(rounded, plain, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("piece", [0, 100])
+def test_choices_are_those_of_a_single_forward_pass(piece, digits, embedding_network):
+    train = digits.train
+    with torch.no_grad():
+        whole = embedding_network.features(train.take(torch.arange(len(train))).images)
+    with running_on(Engine(piece=piece)):
+        found = embed(embedding_network, train)
+    for count in (1, 10):
+        assert torch.equal(herding_coreset(train, count, found), herding_coreset(train, count, whole))
+        ours, theirs = (kmeans_coreset(train, count, values, derive_generator(1)) for values in (found, whole))
+        assert torch.equal(ours, theirs)
 
 
 def test_images_for_bytes():

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core_distill import data
 from core_distill.data import ClassSampler, MappedImages, from_tensors, load_data
 from core_distill.randomness import derive_generator
 from core_distill.recipes import condense
@@ -111,6 +112,59 @@ def test_a_folder_of_arrays(tmp_path, kind):
         ours, theirs = getattr(splits, part), getattr(expected, part)
         assert isinstance(ours._images, MappedImages)
         assert ours.digest() == theirs.digest()
+
+
+@pytest.fixture
+def images_read(monkeypatch):
+    """How many images were read from disk, as a list of one number."""
+    count, get = [0], MappedImages.__getitem__
+
+    def counted(self, chosen):
+        found = get(self, chosen)
+        count[0] += found.numel() // self.shape[1:].numel()
+        return found
+
+    monkeypatch.setattr(MappedImages, "__getitem__", counted)
+    return count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", [{}, {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}])
+def test_everything_is_read_once_and_once_more_for_the_name_of_train(kind, given, tmp_path, images_read):
+    write_folder(tmp_path, kind=kind)
+    train = load_data(tmp_path, **given).train
+    assert images_read == [48]
+    name = train.digest()
+    assert images_read == [48 + len(train)]
+    assert train.to("meta").digest() == train.digest() == name
+    train.subset(torch.arange(5))
+    assert images_read == [48 + len(train)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_read_in_pieces_gives_the_same_statistics(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(data.mapped, "_CHUNK_BYTES", 7 * 60)
+    images = values(40, kind=kind)
+    images[::3] //= 4  # so that it matters which of them are train
+    arrays = write_folder(tmp_path, kind=kind, train_images=images)
+    test = arrays["test_images"], arrays["test_labels"]
+    expected = from_tensors((torch.from_numpy(images), arrays["train_labels"]), test)
+    found = load_data(tmp_path)
+    torch.testing.assert_close((found.train.mean, found.train.std), (expected.train.mean, expected.train.std))
+    assert found.digest == expected.digest
+
+
+def test_infinite_values_are_found_by_a_sampler_of_its_own(tmp_path):
+    images = values(6, kind=np.float32)
+    images[3, 1, 2, 2] = np.inf
+    mapped = MappedImages(on_disk(tmp_path, images))
+    for part in (mapped, mapped.select(torch.tensor([0, 3])), mapped.to("cpu")):
+        with pytest.raises(ValueError, match="holds NaN or infinite values; 1 of"):
+            ClassSampler(part, torch.zeros(len(part), dtype=torch.int64), num_classes=1, mean=[0.0] * 3, std=[1.0] * 3)
+    ClassSampler(
+        mapped.select(torch.arange(3)), torch.zeros(3, dtype=torch.int64), num_classes=1, mean=[0.0] * 3, std=[1.0] * 3
+    )
+    assert not mapped.known_finite, "of a part nothing follows for the whole"
 
 
 @pytest.mark.parametrize(

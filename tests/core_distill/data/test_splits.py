@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core_distill.data import from_tensors
 from core_distill.data.digest import content_digest
+from core_distill.data.reading import ChannelStatistics
 from core_distill.data.splits import Examples, channel_statistics, fixed_test_split, stratified_split
 from core_distill.randomness import derive_generator
 
@@ -58,6 +59,25 @@ def test_statistics_over_more_than_one_chunk_and_of_a_constant_channel():
     assert torch.allclose(mean, images.double().mean(0))
     assert torch.allclose(std[0], images[:, 0].double().std(correction=0))
     assert std[1] == 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.floats(-1e4, 1e4), st.integers(0, 99))
+def test_statistics_do_not_depend_on_the_pieces_they_come_in(sizes, offset, seed):
+    """Also where the mean is far from 0, and the first images are unlike the others."""
+    images = torch.randn(sum(sizes), 2, 3, 3, generator=derive_generator(seed), dtype=torch.float64) + offset
+    images[: sizes[0]] -= 100
+    seen = ChannelStatistics()
+    for piece in images.split(sizes):
+        seen.add(piece)
+    mean, std = seen.result()
+    torch.testing.assert_close(mean, images.mean((0, 2, 3)), rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(std, images.std((0, 2, 3), correction=0), rtol=1e-8, atol=1e-9)
+
+
+def test_statistics_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="no images were added"):
+        ChannelStatistics().result()
 
 
 def test_only_train_is_looked_at_for_the_normalisation():
