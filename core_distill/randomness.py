@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import torch
+from torch import Generator, Tensor
 
 _STATE_WORDS = 624
 """Words of the Mersenne Twister behind PyTorch's CPU generators."""
@@ -12,7 +13,7 @@ _WORDS_AT = 24
 """Where they start in `Generator.get_state()`, as 64-bit numbers: after the seed, two counters and the next position."""
 
 
-def derive_generator(seed: int, *path: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+def derive_generator(seed: int, *path: int | str, device: torch.device | str = "cpu") -> Generator:
     """A generator for `(seed, *path)`, for example `(seed, "episode", 3)`; different paths give independent streams.
 
     Mixing is numpy's `SeedSequence`, so neighbouring seeds and paths are as unrelated as distant ones. It fills the whole
@@ -30,3 +31,15 @@ def derive_generator(seed: int, *path: int | str, device: torch.device | str = "
         state[_WORDS_AT : _WORDS_AT + 8 * _STATE_WORDS] = torch.from_numpy(words.view(np.uint8))
         generator.set_state(state)
     return generator
+
+
+def host_integers(high: int, count: int, generator: Generator, *path: int | str) -> Tensor:
+    """`count` numbers from 0 up, below `high`, on the CPU whatever the generator's device: for what decides which code runs.
+
+    A CUDA generator keeps its seed and offset on the host: a CPU generator derived from both and `path` draws the numbers
+    without waiting for the device. That moves no offset: the next numbers are others once something was drawn from
+    `generator` itself, or with another path.
+    """
+    if generator.device.type == "cuda":
+        generator = derive_generator(generator.initial_seed(), *path, generator.get_offset())
+    return torch.randint(high, (count,), generator=generator)

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from core_distill.augment.operations import OPERATIONS
-from core_distill.randomness import derive_generator
+from core_distill.randomness import host_integers
 from core_distill.types import Batch
 
 _MIRRORED_MEANS_ANOTHER = ("digits", "mnist", "svhn")
@@ -70,7 +70,7 @@ class Dsa:
         """`images (n, c, h, w)` changed by one operation, drawn for all, with parameters drawn for each image."""
         if not self.operations:
             return images
-        choice = int(_choose(len(self.operations), 1, generator))
+        choice = int(host_integers(len(self.operations), 1, generator))
         operation = OPERATIONS[self.operations[choice]]
         parameters = operation.draw(images.shape[0], images.shape[2], images.shape[3], generator)
         return operation.apply(images[:, None], *parameters)[:, 0]
@@ -82,7 +82,7 @@ class Dsa:
         """
         rows, count = shard
         height, width = batches[0].shape[3:]
-        everyone = _choose(len(self.operations), count, generator)
+        everyone = host_integers(len(self.operations), count, generator)
         totals = torch.bincount(everyone, minlength=len(self.operations)).tolist()
         before = torch.bincount(everyone[: rows.start], minlength=len(self.operations)).tolist()
         choices = everyone[rows.start : rows.stop]
@@ -138,14 +138,3 @@ no_augment = Dsa(operations=())
 def _change_shape(images: Tensor) -> tuple[int, ...]:
     """What two batches under one change share: the rows and the images' shape."""
     return images.shape[0], *images.shape[2:]
-
-
-def _choose(operations: int, count: int, generator: Generator) -> Tensor:
-    """`count` operation numbers, on the CPU because they decide which code runs.
-
-    A CUDA generator keeps its seed and offset on the host: a CPU generator derived from the two draws the numbers
-    without waiting for the device. The parameters, drawn next, move the offset, so that the next choice is a new one.
-    """
-    if generator.device.type == "cuda":
-        generator = derive_generator(generator.initial_seed(), generator.get_offset())
-    return torch.randint(operations, (count,), generator=generator)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor, nn
 
 from core_distill.files import write_atomically
-from core_distill.randomness import derive_generator
+from core_distill.randomness import host_integers
 
 Trajectory = Callable[[int], tuple[Tensor, ...]]
 """`trajectory(epoch)`: an expert's parameters after that many epochs, on the CPU."""
@@ -210,11 +210,10 @@ def _read_epoch(path: Path, names: tuple[str, ...], epoch: int) -> tuple[Tensor,
 
 def _below(limit: int, generator: Generator) -> int:
     """A random number on the host, below `limit`; a CUDA generator gives it without a wait for the device."""
-    if generator.device.type != "cuda":
-        return int(torch.randint(limit, (), generator=generator))
-    own = derive_generator(generator.initial_seed(), "expert", generator.get_offset())
-    torch.rand(1, generator=generator, device=generator.device)  # moves the offset: the next number is another
-    return int(torch.randint(limit, (), generator=own))
+    number = int(host_integers(limit, 1, generator, "expert"))
+    if generator.device.type == "cuda":
+        torch.rand(1, generator=generator, device=generator.device)  # moves the offset: the next number is another
+    return number
 
 
 def _onto(value: Tensor, device: torch.device) -> Tensor:

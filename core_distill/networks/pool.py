@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from core_distill.engine import loss_gradient, parameters_of, squared_error
-from core_distill.randomness import derive_generator
+from core_distill.randomness import derive_generator, host_integers
 from core_distill.types import Batch, NetworkFactory
 
 
@@ -62,6 +62,8 @@ class PooledNetwork:
 class NetworkPool:
     """`size` networks of different ages; a saved and restored pool goes on with the same bits.
 
+    Attributes: `diverged`, networks drawn that were no longer finite, since one last reached its full age.
+
     Args:
         new_network: called whenever a network starts its life, with the generator of that `draw`.
         size: how many networks there are.
@@ -77,14 +79,14 @@ class NetworkPool:
             raise ValueError(f"a pool needs at least 1 network and an age of at least 1, got {size} and {max_age}")
         self._new_network, self._max_age, self._learning_rate = new_network, max_age, learning_rate
         self._members: list[PooledNetwork | dict[str, Any] | None] = [None] * size
-        self._diverged = 0
+        self.diverged = 0
 
     def draw(self, generator: Generator) -> PooledNetwork:
         """One network at random, a new one in its place where it is past `max_age` or no longer finite.
 
         Raises `ValueError` where more networks diverged than there are, since one last reached its full age.
         """
-        number = _choose(len(self._members), generator)
+        number = int(host_integers(len(self._members), 1, generator, "pool"))
         member = self._members[number]
         if isinstance(member, dict):
             self._members[number] = member = self._restore(member, generator.device)
@@ -94,21 +96,21 @@ class NetworkPool:
             self._count_divergence()
             self._members[number] = member = self._start(generator, age=0)
         elif member.age > self._max_age:
-            self._diverged = 0
+            self.diverged = 0
             self._members[number] = member = self._start(generator, age=0)
         return member
 
     def state_dict(self) -> dict[str, Any]:
         """Every network that has started, as tensors and plain values."""
         members = [member.state_dict() if isinstance(member, PooledNetwork) else member for member in self._members]
-        return {"members": members, "diverged": self._diverged}
+        return {"members": members, "diverged": self.diverged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict()` of a pool of this size; `ValueError` for another size."""
         members = state_dict["members"]
         if len(members) != len(self._members):
             raise ValueError(f"this pool has {len(self._members)} networks, the saved one {len(members)}")
-        self._diverged = state_dict["diverged"]
+        self.diverged = state_dict["diverged"]
         self._members = list(members)  # built on the device of the next draw, which may be another than then
 
     def _start(self, generator: Generator, *, age: int) -> PooledNetwork:
@@ -120,10 +122,10 @@ class NetworkPool:
         return member
 
     def _count_divergence(self) -> None:
-        self._diverged += 1
-        if self._diverged > len(self._members):
+        self.diverged += 1
+        if self.diverged > len(self._members):
             raise ValueError(
-                f"{self._diverged} networks of the pool trained on the synthetic set were no longer finite before their "
+                f"{self.diverged} networks of the pool trained on the synthetic set were no longer finite before their "
                 f"{self._max_age} steps were over: lower the networks' learning rate, {self._learning_rate:g}"
             )
 
@@ -142,10 +144,3 @@ class _Verdict:
         if self._arrived is not None:
             self._arrived.synchronize()
         return bool(self._truth)
-
-
-def _choose(count: int, generator: Generator) -> int:
-    """A number below `count`, drawn on the CPU since it decides which code runs; see `augment.siamese`."""
-    if generator.device.type == "cuda":
-        generator = derive_generator(generator.initial_seed(), "pool", generator.get_offset())
-    return int(torch.randint(count, (), generator=generator))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from core_distill.randomness import derive_generator
+from core_distill.randomness import derive_generator, host_integers
 
 
 def draw(*arguments):
@@ -38,3 +38,41 @@ def test_numbers_are_uniform_and_streams_uncorrelated():
 def test_negative_numbers_are_refused(arguments):
     with pytest.raises(ValueError, match="from 0 up"):
         derive_generator(*arguments)
+
+
+class Card:
+    """A CUDA generator as seen from the host: a seed and an offset, and nothing that can be drawn from it there."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, seed, offset):
+        self._seed, self._offset = seed, offset
+
+    def initial_seed(self):
+        return self._seed
+
+    def get_offset(self):
+        return self._offset
+
+
+@pytest.mark.parametrize("high", [1, 6, 1000, 2**40])
+def test_on_a_cpu_host_integers_are_the_next_numbers_of_the_generator(high):
+    """Those of a Mersenne Twister, from one word a number or two, modulo `high`."""
+    words = np.random.SeedSequence(5, spawn_key=[7]).generate_state(624, np.uint32)
+    twister = np.random.MT19937()
+    twister.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": 624}}
+    raw = [int(word) for word in twister.random_raw(80)]
+    wide = [(first << 32) | second for first, second in zip(raw[::2], raw[1::2], strict=True)]
+    expected = [number % high for number in (raw if high < 2**32 else wide)][:40]
+    generator = derive_generator(5, 7)
+    found = [host_integers(high, 39, generator, "any path"), host_integers(high, 1, generator)]
+    assert torch.cat(found).tolist() == expected
+
+
+def test_for_a_card_host_integers_come_from_seed_path_and_offset_alone():
+    found = host_integers(10, 5, Card(7, 12), "pool")
+    assert found.device.type == "cpu"
+    expected = torch.randint(10, (5,), generator=derive_generator(7, "pool", 12))
+    assert torch.equal(found, expected)
+    assert torch.equal(host_integers(10, 5, Card(7, 12)), torch.randint(10, (5,), generator=derive_generator(7, 12)))
+    assert {int(host_integers(10, 1, Card(7, offset), "pool")) for offset in range(100)} == set(range(10))

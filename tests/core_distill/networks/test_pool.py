@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from core_distill.networks.pool import NetworkPool, _choose
+from core_distill.networks.pool import NetworkPool
 from core_distill.randomness import derive_generator
 from core_distill.types import Batch
 
@@ -163,23 +163,3 @@ def test_one_that_lives_to_the_end_forgives_the_others(new_network, batch):
 def test_a_pool_needs_a_network_and_an_age(size, age, new_network):
     with pytest.raises(ValueError, match=f"at least 1 network and an age of at least 1, got {size} and {age}"):
         NetworkPool(new_network, size=size, max_age=age, learning_rate=RATE)
-
-
-def test_the_draw_on_a_card_waits_for_nothing():
-    """A CUDA generator gives its seed and offset on the host; the number is drawn there."""
-
-    class Card:
-        device = torch.device("cuda")
-
-        def __init__(self, offset):
-            self.offset = offset
-
-        def initial_seed(self):
-            return 7
-
-        def get_offset(self):
-            return self.offset
-
-    drawn = {_choose(10, Card(offset)) for offset in range(100)}
-    assert drawn == set(range(10))
-    assert _choose(10, Card(3)) == _choose(10, Card(3))
