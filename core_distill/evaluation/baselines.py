@@ -1,10 +1,11 @@
 """Selection at equal bytes: what the same number of bytes of real images would have given."""
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from core_distill.data import ClassSampler, embed, herding_coreset, images_for_bytes, kmeans_coreset, random_coreset
 from core_distill.networks import Architecture, network_factory
@@ -12,7 +13,28 @@ from core_distill.randomness import derive_generator
 from core_distill.training import fit
 from core_distill.types import Batch
 
-BASELINES = ("random", "herding", "kmeans")
+Features = Callable[[], Tensor]
+"""The features of all training images, `(n, d)`, computed when they are first asked for."""
+
+Choose = Callable[[ClassSampler, int, Generator, Features], Tensor]
+"""`choose(train, images_per_class, generator, features)`: positions in `train`, class by class."""
+
+
+def _random(train: ClassSampler, images_per_class: int, generator: Generator, features: Features) -> Tensor:
+    return random_coreset(train, images_per_class, generator)
+
+
+def _herding(train: ClassSampler, images_per_class: int, generator: Generator, features: Features) -> Tensor:
+    return herding_coreset(train, images_per_class, features())
+
+
+def _kmeans(train: ClassSampler, images_per_class: int, generator: Generator, features: Features) -> Tensor:
+    return kmeans_coreset(train, images_per_class, features(), generator)
+
+
+_CHOICES: dict[str, Choose] = {"random": _random, "herding": _herding, "kmeans": _kmeans}
+BASELINES = tuple(_CHOICES)
+"""The names of the selections, in the order of tables."""
 
 
 class Selection(NamedTuple):
@@ -48,18 +70,13 @@ def select_baselines(
     """
     check_baselines(names)
     count = min(images_for_bytes(budget_bytes, train), int(train.class_sizes.min()))
-    features: Tensor | None = None
+
+    @functools.cache
+    def features() -> Tensor:
+        return _features(train, network, seed, embedding_images, embedding_epochs)
+
     for name in names:
-        generator = derive_generator(seed, "baseline", name, device=train.device)
-        if name == "random":
-            chosen = random_coreset(train, count, generator)
-        else:
-            if features is None:
-                features = _features(train, network, seed, embedding_images, embedding_epochs)
-            if name == "herding":
-                chosen = herding_coreset(train, count, features)
-            else:
-                chosen = kmeans_coreset(train, count, features, generator)
+        chosen = _CHOICES[name](train, count, derive_generator(seed, "baseline", name, device=train.device), features)
         size = len(chosen) * (math.prod(train.image_shape) + 1)
         yield Selection(name, train.take(chosen), count, size)
 

@@ -1,6 +1,5 @@
 """The standard protocol: fresh networks trained on the small set alone, then tested on real images they never saw."""
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from core_distill.data import ClassSampler
 from core_distill.engine import Engine, Tell, can_stack, chosen, ignore, logits, running_on, training_session
 from core_distill.evaluation.scores import Score
 from core_distill.networks import Architecture, ConvNet, network_factory
+from core_distill.partials import fixed, wrapped
 from core_distill.randomness import derive_generator
 from core_distill.training import fit_many
 from core_distill.types import Augment, Batch
@@ -43,11 +43,10 @@ class Protocol:
 
     def describe(self) -> dict[str, object]:
         """JSON values that say how a score came about."""
-        partial = self.network if isinstance(self.network, functools.partial) else functools.partial(self.network)
         return {
-            "network": partial.func.__name__,
+            "network": wrapped(self.network).__name__,
             "network_options": {
-                name: getattr(value, "__name__", str(value)) for name, value in partial.keywords.items()
+                name: getattr(value, "__name__", str(value)) for name, value in fixed(self.network).items()
             },
             "num_networks": self.num_networks,
             "epochs": self.epochs,

@@ -26,6 +26,7 @@ class GradientMatching:
 
     private: ClassVar[bool] = True
     class_wise: ClassVar[bool] = True
+    uses_step_size: ClassVar[bool] = False
 
     real: RealData
     new_network: NetworkFactory

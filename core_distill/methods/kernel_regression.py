@@ -10,7 +10,7 @@ from core_distill.augment import no_augment
 from core_distill.engine import features
 from core_distill.matching.batching import refuse_batch_statistics
 from core_distill.matching.kernels import centred_labels, kernel_regression_loss, label_margin
-from core_distill.networks.pool import NetworkPool
+from core_distill.networks.pool import NetworkPool, PooledNetwork
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch, NetworkFactory, RealData, SiameseAugment
 
@@ -34,11 +34,12 @@ class KernelRegression:
         label_scale: of the synthetic targets; the paper starts them at sqrt(10 / c).
 
     Raises `ValueError` for a label scale of 0 or less, networks with batch statistics, a kernel that is not positive
-    definite, and a pool whose networks keep diverging.
+    definite (on a card some steps later, when the set is NaN), and a pool whose networks keep diverging.
     """
 
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
+    uses_step_size: ClassVar[bool] = False
 
     real: RealData
     new_network: NetworkFactory
@@ -59,7 +60,7 @@ class KernelRegression:
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One network of the pool, one loss."""
-        pooled = self._pool.draw(generator)
+        pooled = self._draw(synthetic, generator)
         real = self.real.batch(self.batch_size, generator)
         seen_real, seen = self.augment(real, synthetic.batch(generator=generator), generator)
         with no_grad():
@@ -83,6 +84,20 @@ class KernelRegression:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with a saved pool."""
         self._pool.load_state_dict(state_dict)
+
+    def _draw(self, synthetic: SyntheticSet, generator: Generator) -> PooledNetwork:
+        """A network of the pool; where one had diverged, the set is looked at, which on a card nothing else in a step does.
+
+        A kernel without a solution raises at once on a CPU. On a card it makes the set NaN, and the networks it trains.
+        """
+        before = self._pool.diverged
+        pooled = self._pool.draw(generator)
+        if self._pool.diverged > before and not all(value.isfinite().all() for value in synthetic.parameters()):
+            raise ValueError(
+                "the synthetic set is not finite, nor are the networks that it trained: lower the learning rate, or raise "
+                f"regularisation, {self.regularisation:g}, where the kernel among the images may have had no solution"
+            )
+        return pooled
 
     def _targets(self, labels: Tensor) -> Tensor:
         return self.label_scale * centred_labels(labels, self.real.num_classes)

@@ -41,6 +41,7 @@ class TrajectoryMatching:
 
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
+    uses_step_size: ClassVar[bool] = True
 
     real: RealData
     new_network: NetworkFactory

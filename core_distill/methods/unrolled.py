@@ -36,6 +36,7 @@ class UnrolledTraining:
 
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
+    uses_step_size: ClassVar[bool] = True
 
     real: RealData
     new_network: NetworkFactory

@@ -14,10 +14,11 @@ from core_distill.recipes.distribution_matching import dm
 from core_distill.recipes.experts import expert_folder_name, train_experts_for
 from core_distill.recipes.gradient_matching import dc, dsa
 from core_distill.recipes.kernel_regression import frepo
-from core_distill.recipes.recipe import LABEL_MODES, PARAMETRISATIONS, Recipe
+from core_distill.recipes.recipe import LABEL_MODES, Recipe
 from core_distill.recipes.schedules import Schedule
 from core_distill.recipes.trajectory_matching import mtt, tesla
 from core_distill.recipes.unrolled import dd, sldd
+from core_distill.synthetic.kinds import PARAMETRISATIONS
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "dc": dc,

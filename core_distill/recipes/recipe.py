@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from core_distill.augment import Dsa, no_augment
 from core_distill.networks import NETWORKS, NORMS, Architecture, ConvNet
 from core_distill.networks.expert_training import ExpertTraining
+from core_distill.partials import fixed, wrapped
 from core_distill.recipes.optimizers import DECAYS, OPTIMIZERS, Decay, NewOptimizer, constant, sgd
-from core_distill.recipes.step_sizes import STEP_SIZES, CountStepSizes, shared
-from core_distill.synthetic import HardLabels, Pixels, SoftLabels
+from core_distill.recipes.step_sizes import STEP_SIZES, CountStepSizes, each, shared
+from core_distill.synthetic import HardLabels, Pixels
 from core_distill.synthetic.initialise import INITIALISERS, Initialise, real_images
+from core_distill.synthetic.kinds import LABELS, PARAMETRISATIONS
 from core_distill.types import Method
 
-LABEL_MODES: dict[str, Callable[[Tensor, int], nn.Module]] = {"hard": HardLabels, "soft": SoftLabels.starting_at}
-PARAMETRISATIONS: dict[str, Callable[[Tensor], nn.Module]] = {"pixels": Pixels}
+LABEL_MODES = {name: mode.start for name, mode in LABELS.items() if mode.start is not None}
+"""The label modes that a recipe can start."""
 
 _CHOICES: dict[str, Mapping[str, Any]] = {
     "decay": DECAYS,
@@ -85,6 +87,7 @@ class Recipe:
         for name in ("image_learning_rate", "label_learning_rate", "step_learning_rate", "momentum"):
             if not 0 <= getattr(self, name) < math.inf:  # PyTorch checks none of these in a group of parameters
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        self._refuse_unused_step_sizes()
 
     def values(self) -> dict[str, Any]:
         """Every value that `with_values` may change, by name: the recipe's own, its method's, network's and experts'."""
@@ -95,15 +98,15 @@ class Recipe:
         for outside in ("name", "paper", "source", "method", "network", "experts"):
             del own[outside]
         own["augment"] = ",".join(self.augment.operations)
-        own["network"] = _bare(self.network)
+        own["network"] = wrapped(self.network)
         training = self.experts.values() if self.experts else {}
         return dict(sorted({**own, **_keywords(self.method), **_keywords(self.network), **training}.items()))
 
     def with_values(self, changes: Mapping[str, object]) -> Self:
         """This recipe with some values changed; text is read as the type the value has, `"60"` as a number.
 
-        A rate of something that is not learned warns. Raises `ValueError` for a name that does not exist (listing those
-        that do) or a value of another type.
+        A value without effect warns: a rate of what is not learned, a step size that the method does not train by. Raises
+        `ValueError` for a name that does not exist (listing those that do) or a value of another type.
         """
         if "network" in changes:
             other = dataclasses.replace(self, network=_read("network", changes["network"], None))
@@ -119,9 +122,9 @@ class Recipe:
             if name == "augment":
                 own["augment"] = Dsa(operations=tuple(part for part in value.split(",") if part))
             elif name in _keywords(self.method):
-                own["method"] = _fixed(own.get("method", self.method), name, value)
+                own["method"] = functools.partial(own.get("method", self.method), **{name: value})
             elif name in _keywords(network):
-                network = _fixed(network, name, value)
+                network = functools.partial(network, **{name: value})
             elif self.experts and name in self.experts.values():
                 training[name] = value
             else:
@@ -129,7 +132,7 @@ class Recipe:
         if training and self.experts:
             own["experts"] = dataclasses.replace(self.experts, **training)
         changed = dataclasses.replace(self, network=network, **own)
-        changed._warn_of_idle_rates(self)
+        changed._warn_of_idle_values(self)
         return changed
 
     @property
@@ -138,10 +141,33 @@ class Recipe:
         labels = ("labels",) if self.labels is not HardLabels else ()
         return "images", *labels, *(("step size",) if self.learn_step_size else ())
 
-    def _warn_of_idle_rates(self, before: Self) -> None:
+    @property
+    def uses_step_size(self) -> bool:
+        """Whether the method trains by the step size of the set; of one that does not say, True."""
+        return getattr(wrapped(self.method), "uses_step_size", True) is not False
+
+    def _refuse_unused_step_sizes(self) -> None:
+        asked = {"learn_step_size=true": self.learn_step_size, "step_sizes=each": self.step_sizes is each}
+        if self.uses_step_size or not any(asked.values()):
+            return
+        from core_distill.recipes import RECIPES
+
+        others = sorted(name for name, make in RECIPES.items() if make(images_per_class=1).uses_step_size)
+        raise ValueError(
+            f"recipe {self.name} does not train by the set's step size, so it takes no "
+            f"{' and no '.join(name for name, is_asked in asked.items() if is_asked)}; recipes that learn step sizes are "
+            f"{', '.join(others)}"
+        )
+
+    def _warn_of_idle_values(self, before: Self) -> None:
         for name, what in (("label_learning_rate", "labels"), ("step_learning_rate", "step size")):
             if what not in self.learned and getattr(self, name) != getattr(before, name):
                 warnings.warn(f"{name} has no effect: recipe {self.name} does not learn what it is for", stacklevel=3)
+        if not self.uses_step_size and self.step_size != before.step_size:
+            warnings.warn(
+                f"step_size has no effect: recipe {self.name} does not train by it, the released set only says it",
+                stacklevel=3,
+            )
 
     def because(self, source: str) -> Self:
         """This recipe with another account of where its values came from."""
@@ -153,7 +179,7 @@ class Recipe:
 
     def describe(self) -> dict[str, object]:
         """What the artefact and the checkpoint say of this recipe: JSON values only."""
-        method = _bare(self.method)
+        method = wrapped(self.method)
         return {
             "name": self.name,
             "paper": self.paper,
@@ -164,21 +190,11 @@ class Recipe:
         }
 
 
-def _bare(target: Any) -> Any:
-    return target.func if isinstance(target, functools.partial) else target
-
-
-def _fixed(target: Any, name: str, value: object) -> Any:
-    keywords = target.keywords if isinstance(target, functools.partial) else {}
-    return functools.partial(_bare(target), **{**keywords, name: value})
-
-
 def _keywords(target: Any) -> dict[str, Any]:
     """The plain keyword values of a method or network, defaults overlaid with what a partial fixes."""
-    fixed = target.keywords if isinstance(target, functools.partial) else {}
-    parameters = inspect.signature(_bare(target)).parameters.values()
+    parameters = inspect.signature(wrapped(target)).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-    values = {**defaults, **fixed}
+    values = {**defaults, **fixed(target)}
     return {
         name: value
         for name, value in values.items()
@@ -188,8 +204,7 @@ def _keywords(target: Any) -> dict[str, Any]:
 
 def _functions(target: Any) -> dict[str, str]:
     """Names of what a partial fixes beside plain values, such as a distance."""
-    fixed = target.keywords if isinstance(target, functools.partial) else {}
-    others = {name: value for name, value in fixed.items() if name not in _keywords(target)}
+    others = {name: value for name, value in fixed(target).items() if name not in _keywords(target)}
     return {name: getattr(value, "__qualname__", type(value).__qualname__) for name, value in others.items()}
 
 

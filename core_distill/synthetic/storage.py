@@ -16,16 +16,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from core_distill.files import write_atomically
-from core_distill.synthetic.labels import GivenLabels, HardLabels, SoftLabels
-from core_distill.synthetic.pixels import Pixels
+from core_distill.synthetic.kinds import LABELS, PARAMETRISATIONS
 from core_distill.synthetic.precision import decode_tensors, encode_tensors
 from core_distill.synthetic.synthetic_set import SyntheticSet, check_step_size
 
 SCHEMA = 1
-DECODERS: dict[str, Any] = {"pixels": Pixels}
-LABELS: dict[str, Any] = {"hard": HardLabels, "soft": SoftLabels, "given": GivenLabels}
 LARGEST_VALUE = 1e6
 _KEY = "stillroom"
+_LABELS = {name: mode.kind for name, mode in LABELS.items()}
 
 
 class ArtefactError(ValueError):
@@ -67,8 +65,8 @@ def encode_artefact(synthetic: SyntheticSet, *, metadata: Mapping[str, object], 
         "images_per_class": synthetic.images_per_class,
         "learn_step_size": synthetic.learn_step_size,
         "tensor_bytes": _num_bytes(stored),
-        "decoder": _described(synthetic.images, DECODERS),
-        "labels": _described(synthetic.labels, LABELS),
+        "decoder": _described(synthetic.images, PARAMETRISATIONS),
+        "labels": _described(synthetic.labels, _LABELS),
     }
     text = json.dumps({**metadata, "layout": layout}, sort_keys=True, allow_nan=False)
     return safetensors.torch.save(stored, {_KEY: text})
@@ -146,12 +144,12 @@ def _check_types(layout: Mapping[str, Any]) -> None:
 def _build(layout: Mapping[str, Any], state: dict[str, Tensor]) -> SyntheticSet:
     """An empty set on the meta device, compared with the tensors that are really there, then filled."""
     _refuse_bad_numbers(state)
-    for name, known in (("decoder", DECODERS), ("labels", LABELS)):
+    for name, known in (("decoder", PARAMETRISATIONS), ("labels", _LABELS)):
         if layout[name]["name"] not in known:
             raise ArtefactError(f"{name} {layout[name]['name']!r} is not known here, only {', '.join(known)}")
     with torch.device("meta"):
-        images = DECODERS[layout["decoder"]["name"]].from_config(**layout["decoder"]["config"])
-        labels = LABELS[layout["labels"]["name"]].from_config(**layout["labels"]["config"])
+        images = PARAMETRISATIONS[layout["decoder"]["name"]].from_config(**layout["decoder"]["config"])
+        labels = _LABELS[layout["labels"]["name"]].from_config(**layout["labels"]["config"])
     for prefix, module in (("images.", images), ("labels.", labels)):
         _compare({prefix + key: value for key, value in module.state_dict().items()}, state)
     synthetic = SyntheticSet(

@@ -5,9 +5,11 @@ import functools
 import pytest
 import torch
 
-from core_distill.data import ClassSampler
+from core_distill.data import ClassSampler, herding_coreset, kmeans_coreset, random_coreset
 from core_distill.evaluation import BASELINES, check_baselines, select_baselines
+from core_distill.evaluation.baselines import _features
 from core_distill.networks import ConvNet
+from core_distill.randomness import derive_generator
 
 SMALL = functools.partial(ConvNet, width=4, depth=2)
 CLASS = 3 * (64 + 1)
@@ -68,6 +70,17 @@ def test_a_baseline_is_the_same_alone_and_among_others(name, sampler):
     (alone,) = select(sampler, 3 * CLASS, names=(name,))
     among = next(selection for selection in select(sampler, 3 * CLASS) if selection.name == name)
     assert torch.equal(alone.batch.images, among.batch.images)
+
+
+def test_each_name_is_the_selection_it_says(sampler):
+    features = _features(sampler, SMALL, 0, 10_000, 1)
+    expected = {
+        "random": random_coreset(sampler, 2, derive_generator(0, "baseline", "random")),
+        "herding": herding_coreset(sampler, 2, features),
+        "kmeans": kmeans_coreset(sampler, 2, features, derive_generator(0, "baseline", "kmeans")),
+    }
+    for selection in select(sampler, 2 * CLASS):
+        assert torch.equal(selection.batch.images, sampler.take(expected[selection.name]).images)
 
 
 def test_nothing_asked_for_costs_nothing(sampler):

@@ -10,6 +10,7 @@ from core_distill.checkpoint import Checkpoint
 from core_distill.data import ClassSampler
 from core_distill.distill import DivergedError, distill
 from core_distill.engine import Engine, running_on
+from core_distill.matching import kernels
 from core_distill.methods import KernelRegression
 from core_distill.networks import ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
@@ -152,6 +153,30 @@ def test_images_that_cannot_be_told_apart_are_refused_and_the_last_checkpoint_st
     again = prepare(sampler, toy(labels="hard"), seed=0)
     step, _ = checkpoint.resume({"synthetic": again.synthetic, "optimizer": again.optimizer, "method": again.method})
     assert step == 5
+
+
+@pytest.mark.parametrize("every_seconds", [0, 1000])
+def test_a_kernel_without_a_solution_names_the_regularisation_on_a_card_too(
+    every_seconds, sampler, monkeypatch, tmp_path
+):
+    """There it is NaN, which spreads: a pool's network or the next checkpoint finds it. Here a CPU does as a card."""
+
+    monkeypatch.setattr(kernels, "_cholesky", lambda kernel, regularisation: torch.nan * kernel)
+    plan = prepare(sampler, toy(labels="hard", steps=50), seed=0)
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", identity={}, every_seconds=every_seconds)
+    steps = []
+    with pytest.raises(ValueError, match=r"not finite.*lower the learning rate.*raise regularisation"):
+        distill(
+            plan.method,
+            plan.synthetic,
+            plan.optimizer,
+            steps=50,
+            seed=0,
+            checkpoint=checkpoint,
+            observers=[lambda progress: steps.append(progress.step)],
+        )
+    assert len(steps) < 20
+    assert not checkpoint.path.exists()
 
 
 def test_networks_that_diverge_end_in_an_error_and_the_last_checkpoint_stays(sampler, tmp_path):

@@ -1,5 +1,6 @@
 """From a recipe to a run: what is learned at which rate, where it starts, and that `condense` is these three lines."""
 
+import dataclasses
 import functools
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from core_distill.distill import distill
 from core_distill.networks import ConvNet
-from core_distill.recipes import condense, initial_set, new_optimizer, prepare
+from core_distill.recipes import condense, dm, initial_set, mtt, new_optimizer, prepare, sldd
 
 
 def test_condense_is_prepare_and_distill(sampler, tiny_recipe):
@@ -38,27 +39,33 @@ def test_soft_labels_start_at_their_class(sampler, tiny_recipe):
     torch.testing.assert_close(labels.max(1).values, torch.full((6,), 0.9))
 
 
-def test_each_kind_of_thing_is_learned_at_its_own_rate(sampler, tiny_recipe):
+def test_each_kind_of_thing_is_learned_at_its_own_rate(sampler):
     rates = {"image_learning_rate": 2, "label_learning_rate": 3, "step_learning_rate": 4, "momentum": 0.25}
-    recipe = tiny_recipe.with_values({"labels": "soft", "learn_step_size": "true", **rates})
+    recipe = sldd(images_per_class=2).with_values(rates)
     synthetic = initial_set(sampler, recipe, seed=0)
     groups = new_optimizer(synthetic, recipe).param_groups
     found = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     expected = {"images.pixels": 2.0, "labels.logits": 3.0, "step_size": 4.0}
     assert found == {id(parameter): expected[name] for name, parameter in synthetic.named_parameters()}
-    assert {group["momentum"] for group in groups} == {0.25}
+    assert {group["betas"] for group in groups} == {(0.25, 0.999)}
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_the_step_size_starts_where_the_recipe_says(learned, sampler, tiny_recipe):
-    recipe = tiny_recipe.with_values({"step_size": 0.5, "learn_step_size": learned})
+def test_the_step_size_starts_where_the_recipe_says(learned, sampler):
+    recipe = mtt(images_per_class=2).with_values({"step_size": 0.5, "learn_step_size": learned})
     assert initial_set(sampler, recipe, seed=0).step_size.tolist() == 0.5
-    if "inner_steps" not in recipe.values():
-        with pytest.raises(ValueError, match="step_sizes=each needs a method with inner_steps"):
-            initial_set(sampler, recipe.with_values({"step_sizes": "each"}), seed=0)
-        return
     several = initial_set(sampler, recipe.with_values({"step_sizes": "each", "inner_steps": 3}), seed=0)
     assert several.step_size.tolist() == [0.5] * 3
+
+
+def test_a_step_size_each_needs_steps(sampler):
+    recipe = dataclasses.replace(dm(images_per_class=2), method=TrainsBySteps).with_values({"step_sizes": "each"})
+    with pytest.raises(ValueError, match="step_sizes=each needs a method with inner_steps"):
+        initial_set(sampler, recipe, seed=0)
+
+
+class TrainsBySteps:
+    """A method that does not say whether it trains by the step size of the set, and has no inner_steps."""
 
 
 def test_hard_labels_need_no_rate(sampler, tiny_recipe):

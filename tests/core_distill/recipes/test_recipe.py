@@ -61,9 +61,7 @@ def test_an_unknown_name_lists_the_known(name):
         ("decay", "cosine", "cosine"),
         ("initialise", real_images, "real"),
         ("labels", "soft", "soft"),
-        ("learn_step_size", "true", True),
-        ("step_size", "0.05", 0.05),
-        ("step_sizes", "each", "each"),
+        ("step_sizes", "shared", "shared"),
         ("learn_step_size", False, False),
         ("labels", HardLabels, "hard"),
         ("augment", "flip,color", "flip,color"),
@@ -273,4 +271,32 @@ def test_a_rate_of_what_is_not_learned_warns(recipe):
 def test_what_is_learned(recipe):
     assert recipe.learned == ("images",)
     assert recipe.with_values({"labels": "soft"}).learned == ("images", "labels")
-    assert recipe.with_values({"learn_step_size": True}).learned == ("images", "step size")
+    assert find_recipe("mtt", images_per_class=1).learned == ("images", "step size")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [("learn_step_size", "false", False), ("step_size", "0.05", 0.05), ("step_sizes", "each", "each")],
+)
+def test_step_sizes_are_read_where_a_method_trains_by_them(name, value, read):
+    assert find_recipe("mtt", images_per_class=1).with_values({name: value}).values()[name] == read
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["learn_step_size=true", "step_sizes=each"])
+def test_step_sizes_are_refused_where_nothing_trains_by_them(name, value):
+    changes = dict([value.split("=")])
+    recipe = find_recipe(name, images_per_class=1)
+    if recipe.learn_step_size:
+        assert recipe.with_values(changes).uses_step_size
+        return
+    told = f"recipe {name} does not train by the set's step size, so it takes no {value}; .* are dd, mtt, sldd, tesla"
+    with pytest.raises(ValueError, match=told):
+        recipe.with_values(changes)
+
+
+def test_a_step_size_that_nothing_trains_by_warns(recipe):
+    with pytest.warns(UserWarning, match="step_size has no effect: recipe dc does not train by it"):
+        recipe.with_values({"step_size": 0.5})
+    recipe.with_values({"step_size": recipe.step_size})
+    find_recipe("mtt", images_per_class=1).with_values({"step_size": 0.5})
