@@ -73,7 +73,8 @@ def run(
     """`eager(*arguments)`, or the compiled form of `function`, which computes the same, once that is worth it.
 
     Args:
-        now: the session, whose counts decide.
+        now: the session, whose counts decide. What falls back is noted there: the run, also when it is resumed, stays
+            uncompiled in it, whatever another check on another batch would find.
         key: what `function` depends on beside its arguments; None where that is not known, and nothing is compiled.
         work: operations of this call. They are counted for each key and shape; the count decides, see `Session`.
     """
@@ -82,14 +83,18 @@ def run(
     flat = [value.detach() for value in tree_flatten(list(arguments))[0]]
     shapes = tuple((tuple(value.shape), value.dtype, value.device.type) for value in flat)
     device = flat[0].device.type
-    if not now.worth_compiling(f"{key.name}, {shapes}", work, device):
+    name = f"{key.name}, {shapes}"
+    if not now.worth_compiling(name, work, device):
         return eager(*arguments)
     full = (key, now.engine.precision, torch.get_num_threads(), shapes)
     if full not in _kept:
         now.tell(f"compiling {key.what}")
         _kept[full] = _checked(now, key.what, function, eager, arguments)
     fast = _kept[full]
-    return eager(*arguments) if fast is None else fast(*flat)
+    if fast is None:
+        now.uncompiled.add(name)
+        return eager(*arguments)
+    return fast(*flat)
 
 
 def _checked(now: Session, name: str, function: Function, eager: Function, arguments: Sequence[Any]) -> Function | None:

@@ -33,7 +33,7 @@ def piece_size(
     if has_batch_statistics(network):
         return count
     if engine.piece:
-        return min(engine.piece, max(1, count))
+        return max(1, min(engine.piece // rows, count))
     width = 2 if engine.precision == "bfloat16" else 4
     room = _room(device)
     limit = max(1, min(count, room // (width * structure_of(network, shape).largest * rows)))

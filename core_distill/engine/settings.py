@@ -23,7 +23,8 @@ class Engine:
         precision: `bfloat16` runs convolutions and matrix products in it; parameters, distances and sums stay as they are.
         compile: whether work that repeats often enough is compiled. When is decided by counts of operations, never by a
             clock, so that equal runs take equal paths.
-        piece: images a pass takes at once; 0 fits bounded memory of a CPU or a card.
+        piece: images a pass takes at once, of all classes or networks that share it; 0 fits bounded memory of a CPU or a
+            card.
 
     Raises `ValueError` for other values.
     """
@@ -85,7 +86,7 @@ def worth_compiling(device: str) -> float:
 
 @dataclass
 class Session:
-    """A run on an engine: how much of each kind of work it has done, which decides what is compiled.
+    """A run on an engine: how much of each kind of work it has done, which decides what is compiled, and what is never.
 
     Its state belongs in the checkpoint of a run, so that a resumed one takes the paths of an uninterrupted one.
 
@@ -97,10 +98,14 @@ class Session:
     tell: Tell = ignore
     long: bool = False
     work: dict[str, float] = field(default_factory=dict)
+    uncompiled: set[str] = field(default_factory=set)
 
     def worth_compiling(self, name: str, operations: float, device: str) -> bool:
-        """Whether what is called `name` has run often enough; if not, counts this run of so many operations."""
-        if not self.engine.compile:
+        """Whether what is called `name` has run often enough; if not, counts this run of so many operations.
+
+        Never for what is in `uncompiled`: its compiled form could not be had, or differed, when it was tried.
+        """
+        if not self.engine.compile or name in self.uncompiled:
             return False
         done = self.work.get(name, 0.0)
         if self.long or done >= worth_compiling(device):
@@ -109,10 +114,11 @@ class Session:
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"work": dict(self.work)}
+        return {"work": dict(self.work), "uncompiled": sorted(self.uncompiled)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.work = dict(state_dict["work"])
+        self.uncompiled = set(state_dict.get("uncompiled", ()))  # the first versions did not write it
 
 
 _current: ContextVar[Session | None] = ContextVar("session", default=None)

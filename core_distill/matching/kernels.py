@@ -31,7 +31,7 @@ def ridge_regression(
     FRePo (arXiv 2206.00719) and both released codes, for the scale of the regularisation.
 
     Raises `ValueError` where the regularised kernel is not positive definite. A CUDA device is not waited for: there the
-    predictions become NaN.
+    predictions become NaN, for the caller to find where it waits anyway.
     """
     if not 0 <= regularisation < float("inf"):
         raise ValueError(f"regularisation must be a number from 0 up, got {regularisation}")

@@ -1,7 +1,8 @@
 """A card without a card: tensors on torch's `meta` device that call themselves CUDA, and a guard over what runs on them.
 
 Library code sees CUDA tensors and generators and takes the branches it takes on a card; every operation is checked for
-mixing devices and for making the host wait, as it would there. Nothing is computed.
+mixing devices and for making the host wait, as it would there. Nothing is computed. At the end of the file: what the tests
+on a real card share.
 """
 
 import contextlib
@@ -13,6 +14,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from core_distill.data import ClassSampler
+from core_distill.distill import distill
+from core_distill.randomness import derive_generator
+from core_distill.recipes import find_recipe
 
 HostGenerator = torch.Generator
 CARD = torch.device("cuda", 0)
@@ -214,3 +220,64 @@ def on_card(value, seen=None):
 def moved():
     """`moved(thing)`: a copy of it on the pretended card."""
     return on_card
+
+
+@pytest.fixture
+def no_tf32():
+    """Convolutions in plain float32, so that a card and a CPU differ by rounding alone."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+@pytest.fixture
+def real():
+    """Ten classes of 30 images of 16 x 16, each class about its own pattern."""
+    generator = derive_generator(0)
+    patterns = torch.rand(10, 1, 16, 16, generator=generator) * 255
+    labels = torch.arange(300) % 10
+    images = (patterns[labels] + 40 * torch.randn(300, 1, 16, 16, generator=generator)).clamp(0, 255).to(torch.uint8)
+    return ClassSampler(images, labels, num_classes=10, mean=[0.5], std=[0.25])
+
+
+@pytest.fixture
+def toy():
+    """`toy(name, **values)`: a recipe at a size that takes a moment."""
+
+    def make(name, **values):
+        recipe = find_recipe(name, images_per_class=2, data="fashion-mnist", schedule="cpu")
+        small = {"batch_size": 16, "width": 16, "depth": 2, "inner_steps": 2, "outer_steps": 2} | values
+        return recipe.with_values({key: value for key, value in small.items() if key in recipe.values()})
+
+    return make
+
+
+@pytest.fixture
+def no_waiting():
+    """Call it in the loop: from then on whatever makes the host wait is an error."""
+
+    def begin():
+        torch.cuda.set_sync_debug_mode("error")
+
+    yield begin
+    torch.cuda.set_sync_debug_mode("default")
+
+
+class EnoughError(Exception):
+    pass
+
+
+@pytest.fixture
+def run_unwaiting(no_waiting):
+    """`run_unwaiting(plan, steps)`: a run that may not wait between the first and the last of `steps`."""
+
+    def run(plan, steps):
+        def look(progress):
+            if progress.step == steps.start:
+                no_waiting()
+            if progress.step == steps.stop:
+                raise EnoughError
+
+        with pytest.raises(EnoughError):
+            distill(plan.method, plan.synthetic, plan.optimizer, steps=steps.stop + 1, seed=0, observers=[look])
+
+    return run

@@ -8,38 +8,20 @@ from torch.overrides import TorchFunctionMode
 
 from core_distill.augment import DSA_OPERATIONS
 from core_distill.augment.operations import OPERATIONS
-from core_distill.data import ClassSampler
+from core_distill.cli.main import _explained
 from core_distill.distill import distill
 from core_distill.engine import Engine, running_on
 from core_distill.evaluation import Protocol, evaluate
+from core_distill.matching import ridge_regression
 from core_distill.randomness import derive_generator
-from core_distill.recipes import RECIPES, find_recipe, prepare
+from core_distill.recipes import RECIPES, prepare
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.usefixtures("no_tf32"),
+]
 DEVICE = "cuda"
-
-
-@pytest.fixture(autouse=True)
-def no_tf32():
-    """Convolutions in plain float32, so that a card and a CPU differ by rounding alone."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
-
-
-@pytest.fixture
-def real():
-    """Ten classes of 30 images of 16 x 16, each class about its own pattern."""
-    generator = derive_generator(0)
-    patterns = torch.rand(10, 1, 16, 16, generator=generator) * 255
-    labels = torch.arange(300) % 10
-    images = (patterns[labels] + 40 * torch.randn(300, 1, 16, 16, generator=generator)).clamp(0, 255).to(torch.uint8)
-    return ClassSampler(images, labels, num_classes=10, mean=[0.5], std=[0.25])
-
-
-def toy(name, **values):
-    recipe = find_recipe(name, images_per_class=2, data="fashion-mnist", schedule="cpu")
-    small = {"batch_size": 16, "width": 16, "depth": 2, "inner_steps": 2, "outer_steps": 2} | values
-    return recipe.with_values({key: value for key, value in small.items() if key in recipe.values()})
 
 
 class HostGenerator(torch.Generator):
@@ -75,12 +57,16 @@ class DrawOnHost(TorchFunctionMode):
         return func(*args, **kwargs).to(place)
 
 
-CHOICES = ("core_distill.networks.pool._choose", "core_distill.networks.experts._below")
-"""Where a card's generator gives the host a number by another way than a CPU's."""
-
-
 def below(limit, generator):
     return int(torch.randint(limit, (), generator=generator))
+
+
+def integers(high, count, generator, *path):
+    return torch.randint(high, (count,), generator=generator)
+
+
+CHOICES = {"core_distill.networks.pool.host_integers": integers, "core_distill.networks.experts._below": below}
+"""Where a card's generator gives the host a number by another way than a CPU's, and the CPU's way."""
 
 
 @contextlib.contextmanager
@@ -88,8 +74,8 @@ def host_draws(monkeypatch):
     """Inside, a run draws the same numbers on every device."""
     with monkeypatch.context() as patch:
         patch.setattr(torch, "Generator", HostGenerator)
-        for name in CHOICES:
-            patch.setattr(name, below)
+        for name, choose in CHOICES.items():
+            patch.setattr(name, choose)
         with DrawOnHost():
             yield
 
@@ -109,7 +95,7 @@ def losses_and_gradient(real, recipe, device, monkeypatch, *, steps):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_card_computes_what_a_cpu_computes(name, real, monkeypatch):
+def test_a_card_computes_what_a_cpu_computes(name, real, toy, monkeypatch):
     """Without augmentation, whose choices come from elsewhere on a card; each change of images is compared below."""
     recipe = toy(name, augment="")
     expected, expected_gradient = losses_and_gradient(real, recipe, "cpu", monkeypatch, steps=2)
@@ -120,7 +106,7 @@ def test_a_card_computes_what_a_cpu_computes(name, real, monkeypatch):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_bfloat16_stays_close_and_keeps_float32_where_it_counts(name, real, monkeypatch):
+def test_bfloat16_stays_close_and_keeps_float32_where_it_counts(name, real, toy, monkeypatch):
     recipe = toy(name, augment="")
     expected, expected_gradient = losses_and_gradient(real, recipe, DEVICE, monkeypatch, steps=1)
     with running_on(Engine(precision="bfloat16")):
@@ -139,38 +125,38 @@ def test_a_card_changes_images_as_a_cpu_does(operation):
     torch.testing.assert_close(changed.cpu(), apply(images, *parameters), atol=1e-4, rtol=1e-4)
 
 
-@pytest.fixture
-def no_waiting():
-    """Call it in the loop: from then on whatever makes the host wait is an error."""
-
-    def begin():
-        torch.cuda.set_sync_debug_mode("error")
-
-    yield begin
-    torch.cuda.set_sync_debug_mode("default")
-
-
-class EnoughError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_loop_never_waits(name, real, no_waiting):
+def test_the_loop_never_waits(name, real, toy, run_unwaiting):
     """From the second loss on: the first one loads libraries and plans convolutions, which may wait."""
-    recipe = toy(name)
-    plan = prepare(real, recipe, seed=0, device=DEVICE)
-
-    def look(progress):
-        if progress.step == 2:
-            no_waiting()
-        if progress.step == 7:
-            raise EnoughError
-
-    with pytest.raises(EnoughError):
-        distill(plan.method, plan.synthetic, plan.optimizer, steps=8, seed=0, observers=[look])
+    run_unwaiting(prepare(real, toy(name), seed=0, device=DEVICE), range(2, 7))
 
 
 def test_networks_learn_on_a_card(real):
     train = real.to(DEVICE).batch(200, derive_generator(0, device=DEVICE))
     score = evaluate(train, real, Protocol(num_networks=2, epochs=20), seed=0)
     assert score.mean > 0.9
+
+
+def test_a_kernel_without_a_solution_is_nan_and_nothing_waits(no_waiting):
+    kernel, targets = torch.ones(3, 3, device=DEVICE), torch.ones(3, 2, device=DEVICE)
+    ridge_regression(kernel, 2 * kernel + torch.eye(3, device=DEVICE), targets, regularisation=0.0)
+    no_waiting()
+    found = ridge_regression(kernel, -kernel, targets, regularisation=0.0)
+    torch.cuda.set_sync_debug_mode("default")
+    assert found.isnan().all()
+
+
+def test_a_set_that_such_a_kernel_made_nan_names_the_regularisation(real, toy):
+    plan = prepare(real, toy("frepo", pool_size=2), seed=0, device=DEVICE)
+    with torch.no_grad():
+        plan.synthetic.images.pixels[1] = torch.nan
+    with pytest.raises(ValueError, match="raise regularisation"):
+        distill(plan.method, plan.synthetic, plan.optimizer, steps=50, seed=0)
+
+
+def test_no_memory_on_a_card_is_told_in_one_line():
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        torch.empty(10**15, device=DEVICE)
+    code, text = _explained(caught.value)
+    assert code == 1
+    assert text.startswith("out of memory (asked for ")

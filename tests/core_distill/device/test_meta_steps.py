@@ -10,6 +10,8 @@ from core_distill.augment import DSA_OPERATIONS, Dsa, all_operations
 from core_distill.distill import distill
 from core_distill.evaluation import Protocol, train_from_scratch
 from core_distill.networks import ConvNet, batch_norm, network_factory
+from core_distill.networks.expert_group import ExpertGroup
+from core_distill.networks.expert_training import ExpertTraining
 from core_distill.randomness import derive_generator
 from core_distill.recipes import LABEL_MODES, RECIPES, find_recipe, new_optimizer, prepare
 from core_distill.training import fit, fit_many
@@ -111,6 +113,14 @@ def test_training_several_networks_at_once_stays_on_the_card(new_network, card):
         settings = {"epochs": 2, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 4}
         networks = [new_network(generator) for generator in generators]
         fit_many(networks, batch, augment=all_operations.per_image, generators=generators, **settings)
+
+
+def test_training_experts_at_once_stays_on_the_card(sampler, new_network, card, moved):
+    training = ExpertTraining(training_batch_size=10, training_momentum=0.9)
+    with card():
+        group = ExpertGroup(moved(sampler), new_network, training, range(3), augment=all_operations)
+        group.train_epoch()
+        assert all(value.is_cuda for value in group.parameters().values())
 
 
 def test_training_for_an_evaluation_stays_on_the_card(new_network, card):

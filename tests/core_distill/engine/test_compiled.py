@@ -120,6 +120,49 @@ def test_a_compiled_form_that_differs_is_not_used(at_once, monkeypatch, network,
     assert all(map(torch.equal, found, expected))
 
 
+def test_a_resumed_run_stays_uncompiled_where_it_fell_back(at_once, monkeypatch, tmp_path, network, batch):
+    """In another process, on another batch, the same check might find otherwise; so it is not made again."""
+    right = compiled._compile
+    monkeypatch.setattr(compiled, "_compile", lambda *a: lambda *v: [2 * r for r in right(*a)(*v)])
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", identity={})
+    with running_on(Engine()) as before, pytest.warns(UserWarning, match="runs uncompiled"):
+        expected = class_gradients(network, parameters_of(network), batch)
+    checkpoint.save(1, 1, {"engine": before})
+
+    monkeypatch.setattr(compiled, "_compile", right)
+    monkeypatch.setattr(compiled, "_kept", {})  # a new process
+    resumed = Session(Engine(), tell=lambda what: pytest.fail(what))
+    checkpoint.resume({"engine": resumed})
+    with running_on(resumed), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = class_gradients(network, parameters_of(network), batch)
+    assert all(map(torch.equal, found, expected))
+    assert resumed.state_dict() == before.state_dict()
+    assert len(resumed.uncompiled) == 1
+
+    told = []
+    with running_on(Session(Engine(), told.append)) as other:
+        class_gradients(network, parameters_of(network), batch)
+    assert other.uncompiled == set()
+    assert told, "another run tries for itself"
+
+
+def test_a_run_notes_a_fall_back_that_another_run_of_the_process_found(at_once, monkeypatch, network, batch):
+    monkeypatch.setattr(compiled, "_compile", lambda *a: 1 / 0)
+    with running_on(Engine()) as first, pytest.warns(UserWarning, match="ZeroDivisionError"):
+        class_gradients(network, parameters_of(network), batch)
+    with running_on(Engine()) as second:
+        class_gradients(network, parameters_of(network), batch)
+    assert len(first.uncompiled) == 1
+    assert second.uncompiled == first.uncompiled
+
+
+def test_a_checkpoint_of_before_the_verdicts_still_loads():
+    session = Session(Engine(), uncompiled={"a gradient"})
+    session.load_state_dict({"work": {"some gradient": 3.0}})
+    assert session.state_dict() == {"work": {"some gradient": 3.0}, "uncompiled": []}
+
+
 def test_a_compiler_that_fails_leaves_the_eager_path_and_is_asked_once(at_once, monkeypatch, network, batch):
     def broken(*arguments):
         raise RuntimeError("no C++ compiler\nlong story")

@@ -18,6 +18,7 @@ from core_distill.engine import (
     running_on,
     squared_error,
 )
+from core_distill.engine.pieces import piece_size
 from core_distill.networks import ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
 from core_distill.types import Batch
@@ -39,6 +40,14 @@ def in_one_piece(network, parameters, images, labels, weights, loss):
     named = dict(zip(dict(network.named_parameters()), parameters, strict=True))
     losses = loss(functional_call(network, named, (images,)), labels)
     return torch.autograd.grad((losses * weights).sum() / weights.sum(), parameters, create_graph=True)
+
+
+def test_a_piece_is_of_all_rows_that_a_pass_takes_together(network):
+    def size(**options):
+        return piece_size(Engine(piece=6), network, (1, 8, 8), 20, torch.device("cpu"), **options)
+
+    assert [size(rows=rows) for rows in (1, 2, 3, 6, 7)] == [6, 3, 2, 1, 1]
+    assert piece_size(Engine(piece=6), network, (1, 8, 8), 4, torch.device("cpu")) == 4
 
 
 @pytest.mark.parametrize("piece", [0, 1, 2, 5])
