@@ -1,27 +1,32 @@
 """`stillroom continual`: distilled replay beside random replay at equal bytes beside none, in Avalanche."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core_distill.cli.options import (
+    Compile,
+    Compute,
     Data,
     DataDir,
     Device,
     Out,
+    Piece,
     RecipeName,
     ScheduleName,
     Seed,
     Set,
     pick_device,
+    pick_engine,
     pick_schedule,
     read_settings,
 )
 
 if TYPE_CHECKING:
-    from continual.run import StreamResult
+    from continual.run import StreamResult, Watch
 
 
 def run(
@@ -38,11 +43,15 @@ def run(
     schedule: ScheduleName = "auto",
     data_dir: DataDir = None,
     device: Device = "auto",
+    compute: Compute = "auto",
+    compile_: Compile = True,
+    piece: Piece = 0,
 ) -> None:
     """Learn a data set class group by class group, and see what each kind of memory saves from being forgotten.
 
     Prints accuracy and forgetting of one Avalanche strategy with three memories, and writes results.json. `--set` changes
-    the recipe; a value of its network, such as the width, also changes the network that learns the stream.
+    the recipe; a value of its network, such as the width, also changes the network that learns the stream. That network is
+    Avalanche's to train, in float32: `--compute`, `--compile` and `--piece` are for distilling.
 
     Examples:
 
@@ -53,8 +62,9 @@ def run(
         stillroom continual digits --strategy ewc --set steps=100 --set width=32
     """
     from continual import StreamProtocol, compare_replay, find_strategy
-    from core_distill.cli.console import console, progress
+    from core_distill.cli.console import console
     from core_distill.data import load_data
+    from core_distill.engine import running_on
     from core_distill.environment import hardware, versions
     from core_distill.recipes import find_recipe
     from core_distill.run_folder import RunFolder
@@ -71,17 +81,32 @@ def run(
         epochs=epochs,
         learning_rate=learning_rate,
     )
+    engine = pick_engine(compute, compile_, piece, device)
     identity = {
         "data": {"name": splits.name, "digest": splits.digest},
         "recipe": full.describe(),
         "memory": memory,
         "protocol": protocol.describe(),
         "seed": seed,
+        "engine": engine.describe(),
         "versions": versions(),
     }
     out = out or Path("runs") / f"continual-{splits.name}-{recipe}-memory{memory}-{strategy}-seed{seed}"
     folder = RunFolder(out, identity=identity)
-    with progress("experiences", 3 * experiences) as advance:
+    with _watching(3 * experiences) as watch, running_on(engine):
+        results = compare_replay(splits, full, memory=memory, protocol=protocol, seed=seed, device=device, watch=watch)
+    runs = {name: result.as_json() for name, result in results.items()}
+    folder.write_results({"identity": identity, "hardware": hardware(device), "runs": runs})
+    _report(results, full.name)
+    console().print(f"written: {out}/results.json", markup=False)
+
+
+@contextmanager
+def _watching(total: int) -> "Iterator[Watch]":
+    """A bar over the experiences of all runs."""
+    from core_distill.cli.console import progress
+
+    with progress("experiences", total) as advance:
         done = 0
 
         def watch(name: str, _: int) -> None:
@@ -89,11 +114,7 @@ def run(
             done += 1
             advance(done, f"{name} replay")
 
-        results = compare_replay(splits, full, memory=memory, protocol=protocol, seed=seed, device=device, watch=watch)
-    runs = {name: result.as_json() for name, result in results.items()}
-    folder.write_results({"identity": identity, "hardware": hardware(device), "runs": runs})
-    _report(results, full.name)
-    console().print(f"written: {out}/results.json", markup=False)
+        yield watch
 
 
 def _report(results: "Mapping[str, StreamResult]", recipe: str) -> None:

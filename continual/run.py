@@ -25,6 +25,7 @@ from continual.strategies import NewStrategy
 from continual.stream import class_stream
 from core_distill.data import DataSplits
 from core_distill.networks import Architecture, ConvNet, network_factory
+from core_distill.partials import fixed, wrapped
 from core_distill.randomness import derive_generator
 from core_distill.recipes import Recipe
 
@@ -204,6 +205,5 @@ def _image_bytes(data: DataSplits) -> int:
 
 def _named(target: Callable[..., object]) -> dict[str, object]:
     """The name of a class with the values that a partial of it fixes."""
-    keywords = target.keywords if isinstance(target, functools.partial) else {}
-    bare = target.func if isinstance(target, functools.partial) else target
-    return {"name": bare.__name__, **{name: getattr(value, "__name__", value) for name, value in keywords.items()}}
+    values = {name: getattr(value, "__name__", value) for name, value in fixed(target).items()}
+    return {"name": wrapped(target).__name__, **values}

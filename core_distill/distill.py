@@ -1,6 +1,7 @@
 """The outer loop: take a method's losses one at a time, update the synthetic set, resume where a run was killed."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -66,10 +67,21 @@ def distill(
         parts["scheduler"] = scheduler
     if isinstance(method, Stateful):
         parts["method"] = method
-    with running_on(chosen(engine), tell=tell) as session:
+    with running_on(chosen(engine), tell=tell) as session, _noting(checkpoint):
         parts["engine"] = session
         _run_episodes(method, synthetic, optimizer, scheduler, steps, seed, checkpoint, parts, observers)
     return synthetic
+
+
+@contextlib.contextmanager
+def _noting(checkpoint: Checkpoint | None) -> Iterator[None]:
+    """What the machine refuses, such as memory, is raised with a note of where the last checkpoint is."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if checkpoint and checkpoint.path.exists():
+            error.add_note(f"the last checkpoint is {checkpoint.path}")
+        raise
 
 
 def _run_episodes(
@@ -127,4 +139,7 @@ def _refuse_divergence(synthetic: "SyntheticSet", step: int, checkpoint: Checkpo
     broken = [name for name, value in synthetic.named_parameters() if not torch.isfinite(value).all()]
     if broken:
         kept = f"; the last good checkpoint is {checkpoint.path}" if checkpoint and checkpoint.path.exists() else ""
-        raise DivergedError(f"{', '.join(broken)} is not finite after step {step}: lower the learning rate{kept}")
+        raise DivergedError(
+            f"{', '.join(broken)} is not finite after step {step}: lower the learning rate, or raise regularisation in a "
+            f"recipe that has it{kept}"
+        )

@@ -13,6 +13,7 @@ from core_distill.engine import DEFAULT_ENGINE, Engine
 from core_distill.environment import hardware, versions
 from core_distill.evaluation import BASELINES, Protocol, Score, check_baselines, evaluate, select_baselines
 from core_distill.files import write_atomically
+from core_distill.partials import wrapped
 from core_distill.progress import Remembering, ShowProgress, silent
 from core_distill.recipes import Recipe, prepare
 from core_distill.run_folder import RunFolder, checkpoint_of
@@ -136,7 +137,7 @@ def run_experiment(
     try:
         checkpoint = folder.checkpoint(every_seconds=experiment.checkpoint_seconds)
         synthetic, seconds = _distilled(experiment, checkpoint, experts_folder or out / "experts", show, processes)
-    except ValueError:
+    except (ValueError, RuntimeError, MemoryError):
         folder.withdraw()
         raise
     results |= seconds
@@ -163,7 +164,7 @@ def _distilled(
     """The synthetic set, and what took how many seconds."""
     recipe = experiment.recipe
     if processes.count > 1:
-        check_class_wise(recipe.method.func if isinstance(recipe.method, functools.partial) else recipe.method)
+        check_class_wise(wrapped(recipe.method))
     plan = prepare(
         experiment.data.train,
         recipe,

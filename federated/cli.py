@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core_distill.cli.options import (
+    Compile,
+    Compute,
     Data,
     DataDir,
     Ipc,
     Out,
+    Piece,
     RecipeName,
     ScheduleName,
     Seed,
     Set,
+    pick_engine,
     pick_schedule,
     read_settings,
 )
@@ -38,10 +42,14 @@ def run(
     schedule: ScheduleName = "cpu",
     data_dir: DataDir = None,
     workers: Annotated[int, typer.Option(min=1, help="Clients that work at a time, one core each")] = 2,
+    compute: Compute = "auto",
+    compile_: Compile = True,
+    piece: Piece = 0,
 ) -> None:
     """Let clients distil what they have and train one network on what they send, beside FedAvg.
 
-    Prints accuracy, bytes and seconds of both on the same clients, and writes results.json.
+    Prints accuracy, bytes and seconds of both on the same clients, and writes results.json. Clients and server run on the
+    CPU; `--compute`, `--compile` and `--piece` are for all of them.
 
     Examples:
 
@@ -64,6 +72,7 @@ def run(
     protocol = server_protocol(full, epochs=epochs)
     fedavg = FedAvgPlan(rounds=fedavg_rounds, local_epochs=local_epochs)
     parts = dirichlet_partition(splits.train, clients, alpha=alpha, seed=seed)
+    engine = pick_engine(compute, compile_, piece, "cpu")
     identity = {
         "data": {"name": splits.name, "digest": splits.digest},
         "recipe": full.describe(),
@@ -73,6 +82,7 @@ def run(
         "seed": seed,
         "protocol": protocol.describe(),
         "fedavg": vars(fedavg),
+        "engine": engine.describe(),
         "versions": versions(),
     }
     out = out or Path("runs") / f"federated-{splits.name}-{recipe}-ipc{ipc}-clients{clients}-seed{seed}"
@@ -88,6 +98,7 @@ def run(
         protocol=protocol,
         fedavg=fedavg,
         num_workers=workers,
+        engine=engine,
     )
     folder.write_results({"identity": identity, "hardware": hardware("cpu"), "clients": sizes, **result.as_json()})
     _report(result, full.name)

@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 
 from core_distill.data import ClassSampler
 from core_distill.distill import Progress, distill
+from core_distill.engine import DEFAULT_ENGINE, Engine, running_on
 from core_distill.networks import Architecture, ConvNet, network_factory
 from core_distill.randomness import derive_generator
 from core_distill.recipes import find_recipe, prepare
@@ -27,6 +28,7 @@ def make_client_app(
     network: Architecture = ConvNet,
     find: FindRecipe = find_recipe,
     device: str = "cpu",
+    engine: Engine = DEFAULT_ENGINE,
 ) -> ClientApp:
     """A Flower app with two actions on the same local data.
 
@@ -36,17 +38,19 @@ def make_client_app(
 
     The server sends a recipe's name and values; `find` turns the name into a method, so that a method of your own, or a
     private one, runs at the client by its own code. A client without examples answers with `num-examples` 0, and no set.
-    Only what is in the reply leaves the client.
+    Only what is in the reply leaves the client. Both actions run on `device`, and networks as `engine` says.
     """
     app = ClientApp()
 
     @app.train("distill")
     def distill_locally(message: Message, context: Context) -> Message:
-        return Message(_distilled(message, context, load_partition(context), find, device), reply_to=message)
+        with running_on(engine):
+            return Message(_distilled(message, context, load_partition(context), find, device), reply_to=message)
 
     @app.train()
     def train_locally(message: Message, context: Context) -> Message:
-        return Message(_trained(message, context, load_partition(context), network, device), reply_to=message)
+        with running_on(engine):
+            return Message(_trained(message, context, load_partition(context), network, device), reply_to=message)
 
     return app
 

@@ -15,6 +15,7 @@ from flwr.simulation import run_simulation as run_flower_simulation
 from torch import Tensor
 
 from core_distill.data import ClassSampler, DataSplits
+from core_distill.engine import Engine, chosen, running_on
 from core_distill.evaluation import Protocol
 from core_distill.recipes import Recipe
 from federated.client_app import LoadPartition, make_client_app
@@ -32,6 +33,7 @@ def run_simulation(
     protocol: Protocol | None = None,
     fedavg: FedAvgPlan | None = None,
     num_workers: int = 2,
+    engine: Engine | None = None,
 ) -> Comparison:
     """Federate `data.train` over `len(parts)` clients and test on `data.test`, with FedAvg on the same parts beside it.
 
@@ -41,12 +43,14 @@ def run_simulation(
         protocol: the global network and the server's training, by default `server_protocol(recipe)`; FedAvg trains the
             same network.
         num_workers: how many clients work at a time, one core each.
+        engine: how networks run at the clients and at the server, by default as around this call.
 
     Raises `ValueError` for fewer than two clients, and what `compare` raises.
     """
     if len(parts) < 2:
         raise ValueError(f"a federation needs at least 2 clients, got {len(parts)}")
     protocol = protocol or server_protocol(recipe)
+    engine = chosen(engine)  # the server runs in another thread and the clients in other processes
     results: list[Comparison] = []
     server_app = ServerApp()
 
@@ -55,8 +59,8 @@ def run_simulation(
         agreement = Agreement.like(
             data.train, images_per_class=recipe.images_per_class, label_modes=(str(recipe.values()["labels"]),)
         )
-        results.append(
-            compare(
+        with running_on(engine):
+            found = compare(
                 grid,
                 data.test,
                 recipe,
@@ -67,11 +71,12 @@ def run_simulation(
                 rounds=rounds,
                 fedavg=fedavg,
             )
-        )
+        results.append(found)
 
     with tempfile.TemporaryDirectory(prefix="stillroom-") as folder:
         load = _client_files(data.train, parts, Path(folder))
-        _run_flower(server_app, make_client_app(load, network=protocol.network), len(parts), num_workers)
+        client_app = make_client_app(load, network=protocol.network, engine=engine)
+        _run_flower(server_app, client_app, len(parts), num_workers)
     return results[0]
 
 

@@ -1,37 +1,52 @@
 """`stillroom privacy`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core_distill.cli.console import console, print_table, progress
 from core_distill.cli.options import (
+    Compile,
+    Compute,
     Data,
     DataDir,
     Device,
     Ipc,
     Out,
+    Piece,
     RecipeName,
     ScheduleName,
-    Seed,
     Set,
     pick_device,
+    pick_engine,
+    pick_protocol,
     pick_schedule,
     read_settings,
 )
 
-Epsilon = Annotated[float | None, typer.Option(help="Budget the noise is fitted to  [default: 10]", show_default=False)]
+if TYPE_CHECKING:
+    from privacy.experiment import AuditPlan, PrivateExperiment
+
+Epsilon = Annotated[
+    float | None, typer.Option(help="What the guarantee may cost; the noise follows  [default: 10]", show_default=False)
+]
 NoiseMultiplier = Annotated[
-    float | None, typer.Option(help="Noise over clipping norm, instead of --epsilon", show_default=False)
+    float | None, typer.Option(help="Noise over clipping norm, in place of --epsilon", show_default=False)
 ]
 Clip = Annotated[
     float | None,
-    typer.Option(help="Bound on one record's contribution  [default: from the noise images]", show_default=False),
+    typer.Option(
+        help="Clipping norm: the bound on one record's contribution  [default: typical of the initial noise]",
+        show_default=False,
+    ),
 ]
 ClassSize = Annotated[
     int | None,
-    typer.Option(help="Records a class as publicly known  [default: the data's size is public]", show_default=False),
+    typer.Option(help="Records a class as publicly known  [default: counted in the data]", show_default=False),
+]
+PublicSeed = Annotated[
+    int, typer.Option("--seed", min=0, help="Of all but the secret noise and samples; published with the set")
 ]
 NoiseSeed = Annotated[
     int | None,
@@ -45,10 +60,10 @@ def run(
     ipc: Ipc = 10,
     epsilon: Epsilon = None,
     noise_multiplier: NoiseMultiplier = None,
-    delta: Annotated[float, typer.Option(help="Below 1 over the number of records")] = 1e-5,
+    delta: Annotated[float, typer.Option(help="Of the guarantee; below 1 over the number of records")] = 1e-5,
     clip: Clip = None,
     class_size: ClassSize = None,
-    seed: Seed = 0,
+    seed: PublicSeed = 0,
     noise_seed: NoiseSeed = None,
     out: Out = None,
     set_: Set = [],  # noqa: B006
@@ -57,13 +72,16 @@ def run(
     canaries: Annotated[int, typer.Option(min=2, help="Records turned into canaries by the audit")] = 600,
     data_dir: DataDir = None,
     device: Device = "auto",
+    compute: Compute = "auto",
+    compile_: Compile = True,
+    piece: Piece = 0,
     networks: Annotated[int, typer.Option(min=0, help="Fresh networks a score is the mean of; 0 skips evaluation")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
 ) -> None:
     """Distil with differential privacy, and print the claim beside an audit and beside no privacy.
 
     Images start from noise. Writes synthetic.safetensors with its privacy card, images.png and results.json; only the
-    first two are for release.
+    first two are for release. What is computed of single records stays in float32, whatever `--compute` says.
 
     Examples:
 
@@ -71,12 +89,10 @@ def run(
 
         stillroom privacy fashion-mnist --recipe dm --ipc 10 --epsilon 3 --clip 20
     """
-    from core_distill.augment import dsa_for
     from core_distill.data import load_data
-    from core_distill.evaluation import Protocol
     from core_distill.recipes import find_recipe
     from privacy.accounting import check_delta
-    from privacy.experiment import AuditPlan, PrivateExperiment, run_private_experiment
+    from privacy.experiment import PrivateExperiment, run_private_experiment
 
     check_delta(delta)
     device = pick_device(device)
@@ -84,18 +100,14 @@ def run(
     if not splits.public_normalisation:
         constants = [0.5] * splits.train.image_shape[0]
         splits = load_data(data, data_dir=data_dir, mean=constants, std=constants)
-    counted = class_size is None
-    class_size = class_size or len(splits.train) // len(splits.train.classes)
+    public_size = class_size or len(splits.train) // len(splits.train.classes)
     chosen = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=pick_schedule(schedule, device))
-    fitting = min(int(chosen.values()["batch_size"]), class_size)
+    fitting = min(int(chosen.values()["batch_size"]), public_size)
     chosen = chosen.with_values({"initialise": "noise", "batch_size": fitting, **read_settings(set_)})
-    protocol = Protocol(
-        network=chosen.network, num_networks=max(networks, 1), epochs=epochs, augment=dsa_for(splits.name)
-    )
     experiment = PrivateExperiment(
         data=splits,
         recipe=chosen,
-        public_class_size=class_size,
+        public_class_size=public_size,
         delta=delta,
         target_epsilon=10.0 if epsilon is None and noise_multiplier is None else epsilon,
         noise_multiplier=noise_multiplier,
@@ -103,18 +115,29 @@ def run(
         noise_seed=noise_seed,
         seed=seed,
         device=device,
-        protocol=protocol if networks else None,
-        audit=AuditPlan(num_canaries=canaries, num_guesses=max(2, canaries // 12 * 2)) if audit else None,
+        protocol=pick_protocol(chosen, splits.name, networks=networks, epochs=epochs),
+        audit=_audit_plan(canaries) if audit else None,
+        engine=pick_engine(compute, compile_, piece, device),
     )
     out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-private-seed{seed}"
-    screen = console()
-    screen.print(
-        f"{splits.name}: about {class_size} records in each of {len(splits.train.classes)} classes, taken as public"
-        + (" (counted here: give --class-size if that number is private)" if counted else ""),
+    _announce(experiment, counted=class_size is None)
+    _report(run_private_experiment(experiment, out, show=progress), out)
+
+
+def _audit_plan(num_canaries: int) -> "AuditPlan":
+    """Guesses about one canary in six, an even number."""
+    from privacy.experiment import AuditPlan
+
+    return AuditPlan(num_canaries=num_canaries, num_guesses=max(2, num_canaries // 12 * 2))
+
+
+def _announce(experiment: "PrivateExperiment", *, counted: bool) -> None:
+    data = experiment.data
+    console().print(
+        f"{data.name}: about {experiment.public_class_size} records in each of {len(data.train.classes)} classes, taken as "
+        "public" + (" (counted here: give --class-size if that number is private)" if counted else ""),
         markup=False,
     )
-    results = run_private_experiment(experiment, out, show=progress)
-    _report(results, out)
 
 
 def _report(results: dict[str, Any], out: Path) -> None:

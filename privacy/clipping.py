@@ -1,11 +1,29 @@
 """Bounding what one record can contribute: per-example targets, clipped together and summed class by class."""
 
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from core_distill.engine import current, running_on
 from core_distill.types import Batch, Network, Signal
+
+
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """The engine around this call, in float32: for what is computed of single records.
+
+    Which kernel a pass runs may depend on how many records share it, and with it how the targets of all of them are
+    rounded: one record may change that, and the clipping norm does not bound it. In float32 it is nothing beside the
+    noise (4e-7 of a target was seen, a record alone against a record in a batch); in bfloat16 it could be 4e-3.
+    """
+    around = current()
+    engine = dataclasses.replace(around.engine, precision="float32")
+    with running_on(dataclasses.replace(around, engine=engine)):
+        yield
 
 
 @torch.no_grad()
@@ -15,7 +33,7 @@ def clipped_sums(
     """Sums over each class row of the examples' targets, each scaled to a joint L2 norm of at most `clip_norm`.
 
     NOT private: noise has to be added before the result goes anywhere. Adding or removing one record of one row moves
-    all sums together by at most `clip_norm`. Values that are not finite count as 0.
+    all sums together by at most `clip_norm`. Values that are not finite count as 0. Runs in float32, see `in_float32`.
 
     Args:
         batch: grouped, `(k, n, *shape)`; examples of weight 0 are left out.
@@ -25,7 +43,14 @@ def clipped_sums(
     """
     if batch.weights is None:
         raise ValueError("private batches carry weights that mark their padding; draw them from PrivateData")
-    rows, columns = batch.weights.nonzero(as_tuple=True)
+    with in_float32():
+        return _summed(signal, network, batch, *batch.weights.nonzero(as_tuple=True), clip_norm=clip_norm, chunk=chunk)
+
+
+def _summed(
+    signal: Signal, network: nn.Module, batch: Batch, rows: Tensor, columns: Tensor, *, clip_norm: float, chunk: int
+) -> tuple[Tensor, ...]:
+    """`clipped_sums` over the examples at `rows` and `columns`."""
     if not len(rows):
         sizes = signal.per_example(network, Batch(batch.images[:1, :1], batch.labels[:1, :1]))
         return tuple(size.new_zeros(len(batch.images), *size.shape[2:]) for size in sizes)

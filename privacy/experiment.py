@@ -8,6 +8,7 @@ import torch
 
 from core_distill.data import ClassSampler, DataSplits
 from core_distill.distill import Progress
+from core_distill.engine import DEFAULT_ENGINE, Engine, running_on
 from core_distill.environment import hardware, versions
 from core_distill.evaluation import Protocol, evaluate
 from core_distill.files import write_atomically
@@ -44,6 +45,7 @@ class PrivateExperiment:
     Args:
         protocol: how accuracy is measured; None leaves it out.
         audit: the audit's numbers; None leaves it out.
+        engine: how networks run, also those of the evaluation; what is computed of single records stays in float32.
     """
 
     data: DataSplits
@@ -58,6 +60,7 @@ class PrivateExperiment:
     device: str = "cpu"
     protocol: Protocol | None = field(default_factory=Protocol)
     audit: AuditPlan | None = None
+    engine: Engine = DEFAULT_ENGINE
 
     def make(self, real: ClassSampler) -> PrivateRun:
         """A fresh private run of these settings on `real`."""
@@ -96,6 +99,7 @@ class PrivateExperiment:
             "seed": self.seed,
             "device": self.device.split(":")[0],
             "protocol": self.protocol.describe() if self.protocol else None,
+            "engine": self.engine.describe(),
             "versions": versions(),
         }
 
@@ -108,8 +112,12 @@ def run_private_experiment(experiment: PrivateExperiment, out: Path, *, show: Sh
     repeated, since that would spend the privacy budget again. Raises what `make_private`, `distill` and `RunFolder`
     raise.
     """
-    run = experiment.make(experiment.data.train)
-    folder = RunFolder(out, identity=experiment.identity())
+    with running_on(experiment.engine):
+        run = experiment.make(experiment.data.train)
+        return _run(experiment, run, RunFolder(out, identity=experiment.identity()), show)
+
+
+def _run(experiment: PrivateExperiment, run: PrivateRun, folder: RunFolder, show: ShowProgress) -> dict[str, Any]:
     checkpoint = folder.checkpoint()
     if folder.artefact.exists():
         checkpoint.path.unlink(missing_ok=True)  # a kill may have come between the release and this

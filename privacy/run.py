@@ -1,6 +1,5 @@
 """From a recipe to a private run: the same method, with its real data behind the private signal."""
 
-import functools
 import statistics
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,13 +13,14 @@ from core_distill.checkpoint import Checkpoint
 from core_distill.data import ClassSampler
 from core_distill.distill import Observer, distill
 from core_distill.networks import network_factory
+from core_distill.partials import wrapped
 from core_distill.randomness import derive_generator
 from core_distill.recipes import Recipe, initial_set, new_optimizer, new_scheduler
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.initialise import noise
 from core_distill.types import Method, NetworkFactory, Signal, Stateful
 from privacy.accounting import calibrate_noise
-from privacy.clipping import ClippedFeatures
+from privacy.clipping import ClippedFeatures, in_float32
 from privacy.data import PrivateData
 from privacy.ledger import Ledger, admit
 from privacy.secret import SecretSeed
@@ -104,7 +104,7 @@ def make_private(
     A delta of 1 over the number of records or more warns. Raises `ValueError` for what would void the guarantee, all
     problems at once, and for values out of range.
     """
-    kind: Any = recipe.method.func if isinstance(recipe.method, functools.partial) else recipe.method
+    kind: Any = wrapped(recipe.method)
     admit(kind, initialised_from_real=recipe.initialise is not noise, public_normalisation=public_normalisation)
     if noise_seed == seed:
         raise ValueError(f"noise_seed must differ from seed, which the artefact publishes; both are {seed}")
@@ -159,7 +159,7 @@ def public_clip_norm(
     norms: list[float] = []
     batch = synthetic.by_class(generator)
     for _ in range(num_networks):
-        with torch.no_grad():
+        with torch.no_grad(), in_float32():
             targets = signal.per_example(new_network(generator), batch)
         squares = torch.stack([target.detach().flatten(2).square().sum(2) for target in targets]).sum(0)
         norms += squares.sqrt().flatten().tolist()

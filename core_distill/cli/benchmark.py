@@ -1,7 +1,7 @@
 """`stillroom benchmark`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,16 +33,18 @@ def speed(
     inner_steps: Annotated[str, typer.Option(help="Steps a trajectory unrolls; others vary around the first")] = "20",
     width: Annotated[int, typer.Option(help="Channels of the ConvNet-3")] = 128,
     batch_real: Annotated[int, typer.Option(help="Real images a class and matching step")] = 256,
-    real_images: Annotated[int, typer.Option(help="In the random training set")] = 60_000,
-    test_images: Annotated[int, typer.Option(help="Over which a test pass of 10,000 is timed")] = 1_000,
+    real_images: Annotated[int, typer.Option(help="Random images in the training set")] = 60_000,
+    test_images: Annotated[int, typer.Option(help="Test images over which a pass of 10,000 is timed")] = 1_000,
     rounds: Annotated[int, typer.Option(help="Times everyone takes a turn, after one to warm up")] = 3,
-    compute: Annotated[str, typer.Option(help="What the library runs in: float32, bfloat16, or both")] = "float32",
+    compute: Annotated[
+        str, typer.Option(help="What the library runs in: float32, bfloat16, or float32,bfloat16")
+    ] = "float32",
     compiled: Compile = True,
     peer: Annotated[
         list[Path],
         typer.Option(
-            help="Also time a checkout of VICO-UoE/DatasetCondensation or georgecazenavette/mtt-distillation; "
-            "may be repeated",
+            help="Also time the reference code in this folder, a checkout of DatasetCondensation or "
+            "mtt-distillation; may be repeated",
             show_default=False,
         ),
     ] = [],  # noqa: B006
@@ -64,7 +66,7 @@ def speed(
         stillroom benchmark speed --work mtt --inner-steps 20,5,50 --peer mtt-distillation
     """
     from core_distill.benchmark import WORK, Plan, Size, run_speed
-    from core_distill.benchmark.report import table, write_report
+    from core_distill.benchmark.report import table
 
     plan = Plan(
         work=_words(work) or tuple(WORK),
@@ -84,6 +86,13 @@ def speed(
     )
     results = run_speed(plan, out, command=typed_command(), show=progress)
     print_table("Seconds of a unit of work, median of the rounds", *table(results))
+    console().print(f"written: {out}/{', '.join(_written(results, out))}", markup=False)
+
+
+def _written(results: dict[str, Any], out: Path) -> list[str]:
+    """Write the report, and say what there is in the folder; without a plot where matplotlib is missing."""
+    from core_distill.benchmark.report import write_report
+
     written = ["results.json"]
     try:
         written += write_report(results, out)
@@ -93,7 +102,7 @@ def speed(
             raise
         typer.echo(f"no plot: {hint}", err=True)
         written += ["speed.md", "speed.csv"]
-    console().print(f"written: {out}/{', '.join(written)}", markup=False)
+    return written
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """`stillroom distill`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,16 +15,21 @@ from core_distill.cli.options import (
     Experts,
     Ipc,
     Out,
+    Piece,
     RecipeName,
     ScheduleName,
     Seed,
     Set,
     pick_device,
     pick_engine,
+    pick_protocol,
     pick_schedule,
     read_settings,
     typed_command,
 )
+
+if TYPE_CHECKING:
+    from core_distill.experiment import Experiment
 
 
 def distill(
@@ -43,6 +48,7 @@ def distill(
     device: Device = "auto",
     compute: Compute = "auto",
     compile_: Compile = True,
+    piece: Piece = 0,
     precision: Annotated[str, typer.Option(help="How images are stored: uint8, float16 or float32")] = "uint8",
     networks: Annotated[int, typer.Option(min=0, help="Fresh networks a score is the mean of; 0 skips evaluation")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
@@ -52,7 +58,7 @@ def distill(
     """Distil a data set into a few synthetic images per class.
 
     Writes synthetic.safetensors, images.png and results.json to the output folder. The same command goes on where it was
-    stopped. Under torchrun, processes share the classes (recipes dm, dc and dsa); any number of them can go on.
+    stopped. Under torchrun, processes share the classes (recipes dm, dc and dsa); another number of them may go on.
 
     Examples:
 
@@ -64,11 +70,10 @@ def distill(
 
         torchrun --nproc-per-node 8 --no-python stillroom distill cifar100 --recipe dsa
     """
-    from core_distill.augment import dsa_for
     from core_distill.data import load_data
-    from core_distill.evaluation import BASELINES, Protocol
+    from core_distill.evaluation import BASELINES
     from core_distill.experiment import Experiment, run_experiment
-    from core_distill.recipes import expert_folder_name, find_recipe
+    from core_distill.recipes import find_recipe
     from core_distill.sharding import joined, local_device
 
     device = local_device(pick_device(device))
@@ -78,37 +83,42 @@ def distill(
             splits = load_data(data, data_dir=data_dir)
         full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
         full = full.with_values({**({"labels": labels} if labels else {}), **read_settings(set_)})
-        protocol = Protocol(
-            network=full.network,
-            num_networks=max(networks, 1),
-            epochs=epochs,
-            augment=dsa_for(splits.name),
-        )
         experiment = Experiment(
             data=splits,
             recipe=full,
             seed=seed,
             device=device,
-            protocol=protocol if networks else None,
+            protocol=pick_protocol(full, splits.name, networks=networks, epochs=epochs),
             baselines=BASELINES if baselines else (),
             precision=precision,
-            engine=pick_engine(compute, compile_, device),
+            engine=pick_engine(compute, compile_, piece, device),
             checkpoint_seconds=checkpoint_every,
         )
         out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
-        screen = console()
         if processes.is_leader:
-            screen.print(
-                f"{splits.name}: {len(splits.train)} training images, {len(splits.class_names)} classes", markup=False
-            )
-            screen.print(f"{recipe}, {chosen} schedule ({full.source}); on {device}", markup=False)
-        if full.experts and not experts:
-            experts = Path("runs") / expert_folder_name(splits.train, full, data=splits.name, engine=experiment.engine)
+            _announce(experiment, chosen)
+        experts = experts or _shared_experts(experiment)
         results = run_experiment(
             experiment, out, experts_folder=experts, command=typed_command(), show=progress, processes=processes
         )
     if processes.is_leader:
         _report(results, out)
+
+
+def _announce(experiment: "Experiment", schedule: str) -> None:
+    data, recipe, screen = experiment.data, experiment.recipe, console()
+    screen.print(f"{data.name}: {len(data.train)} training images, {len(data.class_names)} classes", markup=False)
+    screen.print(f"{recipe.name}, {schedule} schedule ({recipe.source}); on {experiment.device}", markup=False)
+
+
+def _shared_experts(experiment: "Experiment") -> Path | None:
+    """Where runs find the experts of such an experiment; None where it matches none."""
+    from core_distill.recipes import expert_folder_name
+
+    data, recipe = experiment.data, experiment.recipe
+    if not recipe.experts:
+        return None
+    return Path("runs") / expert_folder_name(data.train, recipe, data=data.name, engine=experiment.engine)
 
 
 def _report(results: dict[str, Any], out: Path) -> None:

@@ -2,12 +2,19 @@
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core_distill.cli.console import print_table, progress
-from core_distill.cli.options import Compile, Compute, DataDir, Device, Seed, pick_device, pick_engine
+from core_distill.cli.options import Compile, Compute, DataDir, Device, Piece, Seed, pick_device, pick_engine
+
+if TYPE_CHECKING:
+    from core_distill.data import ClassSampler, DataSplits
+    from core_distill.engine import Engine
+    from core_distill.evaluation import Protocol, Score
+    from core_distill.synthetic.storage import Artefact
+    from core_distill.types import Batch
 
 
 def evaluate(
@@ -19,12 +26,13 @@ def evaluate(
     networks: Annotated[int, typer.Option(min=1, help="Fresh networks a score is the mean of")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
     augment: Annotated[bool, typer.Option(help="Train with DSA's augmentation")] = True,
-    on: Annotated[str, typer.Option(help="test, or validation: for choices")] = "test",
+    on: Annotated[str, typer.Option(help="Which real images: test, or validation (to choose by)")] = "test",
     seed: Seed = 0,
     data_dir: DataDir = None,
     device: Device = "auto",
     compute: Compute = "auto",
     compile_: Compile = True,
+    piece: Piece = 0,
 ) -> None:
     """Train fresh networks on a synthetic set and test them on real images.
 
@@ -35,21 +43,50 @@ def evaluate(
         stillroom evaluate synthetic.safetensors --network all --on validation
     """
     from core_distill.augment import dsa_for, no_augment
-    from core_distill.data import load_data
     from core_distill.evaluation import Protocol
-    from core_distill.evaluation import evaluate as score_of
     from core_distill.networks import NETWORKS
-    from core_distill.progress import Remembering
     from core_distill.synthetic.storage import load_artefact
 
-    chosen = sorted(NETWORKS) if "all" in network else network
+    chosen = _known_networks(network, on)
+    released = load_artefact(artefact)
+    splits = _real_data(artefact, released, data, data_dir)
+    device = pick_device(device)
+    train, engine = released.synthetic.to(device).batch(), pick_engine(compute, compile_, piece, device)
+    real = splits.test if on == "test" else splits.validation
+    rows = []
+    for name in chosen:
+        protocol = Protocol(
+            network=NETWORKS[name],
+            num_networks=networks,
+            epochs=epochs,
+            augment=dsa_for(splits.name) if augment else no_augment,
+        )
+        score = _score(name, train, real, protocol, seed, engine)
+        rows.append((name, str(score), ", ".join(f"{100 * value:.1f}" for value in score.accuracies)))
+    print_table(f"Accuracy on {splits.name} {on} ({len(real)} images)", ("network", "accuracy", "each"), rows)
+
+
+def _known_networks(asked: list[str], on: str) -> list[str]:
+    """The names in `--network`, with all of them for `all`; `ValueError` for unknown ones, and for an unknown `--on`."""
+    from core_distill.networks import NETWORKS
+
+    chosen = sorted(NETWORKS) if "all" in asked else asked
     unknown = [name for name in chosen if name not in NETWORKS]
     if unknown or on not in ("test", "validation"):
         raise ValueError(
             f"--network must be all or one of {', '.join(sorted(NETWORKS))}, and --on test or validation; "
-            f"got {', '.join(network)} and {on}"
+            f"got {', '.join(asked)} and {on}"
         )
-    released = load_artefact(artefact)
+    return chosen
+
+
+def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path | None) -> "DataSplits":
+    """What the artefact was made from, or the data that was named, normalised as the artefact is.
+
+    Raises `ValueError` where the artefact does not say it, or it is not what is here, and for other classes.
+    """
+    from core_distill.data import load_data
+
     told = released.metadata.get("data")
     made_from: dict[str, Any] = told if isinstance(told, dict) else {}
     if not data and not {"name", "digest"} <= made_from.keys():
@@ -61,27 +98,17 @@ def evaluate(
     if splits.train.num_classes != released.synthetic.num_classes:
         found = f"{splits.train.num_classes} classes, the artefact {released.synthetic.num_classes}"
         raise ValueError(f"{splits.name} has {found}; name the data that it was made from")
-    device = pick_device(device)
-    train, engine = released.synthetic.to(device).batch(), pick_engine(compute, compile_, device)
-    real = splits.test if on == "test" else splits.validation
-    rows = []
-    for name in chosen:
-        protocol = Protocol(
-            network=NETWORKS[name],
-            num_networks=networks,
-            epochs=epochs,
-            augment=dsa_for(splits.name) if augment else no_augment,
-        )
-        with progress(f"evaluate {name}", networks) as advance:
-            shown = Remembering(advance)
-            score = score_of(
-                train,
-                real,
-                protocol,
-                seed=seed,
-                watch=functools.partial(shown, note="networks"),
-                engine=engine,
-                tell=shown.note,
-            )
-        rows.append((name, str(score), ", ".join(f"{100 * value:.1f}" for value in score.accuracies)))
-    print_table(f"Accuracy on {splits.name} {on} ({len(real)} images)", ("network", "accuracy", "each"), rows)
+    return splits
+
+
+def _score(
+    name: str, train: "Batch", real: "ClassSampler", protocol: "Protocol", seed: int, engine: "Engine"
+) -> "Score":
+    """The protocol's score, with a bar named `name`."""
+    from core_distill.evaluation import evaluate as score_of
+    from core_distill.progress import Remembering
+
+    with progress(f"evaluate {name}", protocol.num_networks) as advance:
+        shown = Remembering(advance)
+        watch = functools.partial(shown, note="networks")
+        return score_of(train, real, protocol, seed=seed, watch=watch, engine=engine, tell=shown.note)

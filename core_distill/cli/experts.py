@@ -1,6 +1,7 @@
 """`stillroom experts`."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from core_distill.cli.options import (
     Data,
     DataDir,
     Device,
+    Piece,
     ScheduleName,
     Set,
     pick_device,
@@ -30,9 +32,7 @@ if TYPE_CHECKING:
 
 def experts(
     data: Data,
-    recipe: Annotated[
-        str, typer.Option(help="Whose experts: mtt, or another recipe that matches trajectories")
-    ] = "mtt",
+    recipe: Annotated[str, typer.Option(help="mtt or tesla: whose experts")] = "mtt",
     number: Annotated[int, typer.Option(min=0, help="How many  [default: as the recipe says]", show_default=False)] = 0,
     epochs: Annotated[
         int, typer.Option(min=0, help="Epochs each trains  [default: as the recipe says]", show_default=False)
@@ -41,7 +41,8 @@ def experts(
         str, typer.Option(help="convnet, lenet or mlp  [default: as the recipe says]", show_default=False)
     ] = "",
     out: Annotated[
-        Path | None, typer.Option(help="Output folder  [default: runs/experts-DATA-...]", show_default=False)
+        Path | None,
+        typer.Option(help="Output folder  [default: one in runs/ that such runs share]", show_default=False),
     ] = None,
     set_: Set = [],  # noqa: B006
     schedule: ScheduleName = "auto",
@@ -49,6 +50,7 @@ def experts(
     device: Device = "auto",
     compute: Compute = "auto",
     compile_: Compile = True,
+    piece: Piece = 0,
 ) -> None:
     """Train the experts that mtt and tesla match, ahead of distilling; several runs share them.
 
@@ -70,7 +72,7 @@ def experts(
         raise ValueError(f"recipe {recipe} matches no experts; --recipe takes mtt or tesla")
     asked = {"num_experts": str(number or ""), "training_epochs": str(epochs or ""), "network": network}
     changes = {**{name: value for name, value in asked.items() if value}, **read_settings(set_)}
-    full, engine = full.with_values(changes), pick_engine(compute, compile_, device)
+    full, engine = full.with_values(changes), pick_engine(compute, compile_, piece, device)
     folder = out or Path("runs") / expert_folder_name(splits.train, full, data=splits.name, engine=engine)
     trained = train_experts_for(splits.train.to(device), full, folder=folder, engine=engine, show=progress)
     assert trained is not None
@@ -82,11 +84,24 @@ def experts(
     screen.print(
         f"validation accuracy after the last epoch: {_score(trained, full, splits.validation.to(device))}", markup=False
     )
-    words = ["stillroom", "distill", data, "--recipe", recipe, *(["--experts", str(folder)] if out else [])]
-    given = {"--schedule": schedule, "--device": device_, "--compute": compute, "--data-dir": data_dir}
-    words += [word for name, value in given.items() if value not in ("auto", None) for word in (name, str(value))]
+    given = {
+        "--recipe": recipe,
+        "--experts": out,
+        "--schedule": schedule,
+        "--device": device_,
+        "--compute": compute,
+        "--piece": piece,
+        "--data-dir": data_dir,
+    }
+    screen.print(f"match them with: {_distill_command(data, given, changes)}", markup=False)
+
+
+def _distill_command(data: str, given: Mapping[str, object], changes: Mapping[str, str]) -> str:
+    """The command that finds the same experts; options at their defaults are left out."""
+    words = ["stillroom", "distill", data]
+    words += [word for name, value in given.items() if value not in ("auto", 0, None) for word in (name, str(value))]
     words += [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
-    screen.print(f"match them with: {shlex.join(words)}", markup=False)
+    return shlex.join(words)
 
 
 def _score(trained: "ExpertTrajectories", recipe: "Recipe", validation: "ClassSampler") -> "Score":

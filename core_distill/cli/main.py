@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -137,7 +138,28 @@ def _explained(error: Exception) -> tuple[int, str]:
         return 2, told
     if isinstance(error, OSError):
         return 1, told
+    if _is_out_of_memory(error):
+        return 1, _what_takes_less(error)
     return 1, f"{type(error).__name__}: {told} (a mistake of ours; run again with --debug and report what it shows)"
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
+"""What PyTorch's errors say where CUDA, the C library, or cuBLAS and its like have no memory left."""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    refused = isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return refused or isinstance(error, MemoryError)
+
+
+def _what_takes_less(error: Exception) -> str:
+    asked = re.search(r"allocate ([\d.]+ [KMGTPE]?i?B|\d+ bytes)", str(error))
+    size = f" (asked for {asked[1]} more)" if asked else ""
+    notes = "; ".join(getattr(error, "__notes__", []))
+    kept = (
+        f"; {notes}: with more memory free the same command goes on, another one needs another --out" if notes else ""
+    )
+    return f"out of memory{size}: use a smaller --piece, fewer images per class or a smaller --set batch_size=...{kept}"
 
 
 if __name__ == "__main__":

@@ -9,11 +9,15 @@ import typer
 
 if TYPE_CHECKING:
     from core_distill.engine import Engine, Precision
-    from core_distill.recipes import Schedule
+    from core_distill.evaluation import Protocol
+    from core_distill.recipes import Recipe, Schedule
 
 Data = Annotated[
     str,
-    typer.Argument(help="digits, fashion-mnist, mnist, cifar10, cifar100, svhn, or a folder with one folder a class"),
+    typer.Argument(
+        help="digits, fashion-mnist, mnist, cifar10, cifar100, svhn, or a folder: of one folder of images a class, or of "
+        "train_images.npy, train_labels.npy and the same for test"
+    ),
 ]
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="The method with its published values; see stillroom recipes")
@@ -22,7 +26,11 @@ Ipc = Annotated[int, typer.Option("--ipc", min=1, help="Images per class")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes")]
 Set = Annotated[
     list[str],
-    typer.Option("--set", help="Change a value of the recipe, NAME=VALUE; may be repeated", show_default=False),
+    typer.Option(
+        "--set",
+        help="Change a value of the recipe, NAME=VALUE; may be repeated; an unknown NAME lists the known ones",
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path | None, typer.Option(help="Output folder  [default: runs/ and the run's name]", show_default=False)
@@ -31,13 +39,16 @@ DataDir = Annotated[Path | None, typer.Option(help="Where data files are looked 
 Experts = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of experts for recipes that have them, such as mtt  [default: runs/experts-DATA-...]",
+        help="Folder of experts, for mtt and tesla  [default: one in runs/ that such runs share]",
         show_default=False,
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto (CUDA if there is one), cpu, cuda, cuda:1, ...")]
 Compute = Annotated[
-    str, typer.Option("--compute", help="Networks run in float32 or bfloat16  [auto: the faster one of this machine]")
+    str, typer.Option("--compute", help="Networks run in float32, bfloat16, or auto: the faster one of this machine")
+]
+Piece = Annotated[
+    int, typer.Option("--piece", min=0, help="Images that pass through a network at once; 0 fits the memory")
 ]
 Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile what a long run repeats")]
 ScheduleName = Annotated[
@@ -73,8 +84,8 @@ def pick_device(name: str) -> str:
     return name
 
 
-def pick_engine(compute: str, compiled: bool, device: str) -> "Engine":
-    """The engine that `--compute` and `--compile` mean on a device; `ValueError` for an unknown precision."""
+def pick_engine(compute: str, compiled: bool, piece: int, device: str) -> "Engine":
+    """The engine that `--compute`, `--compile` and `--piece` mean on a device; `ValueError` for an unknown precision."""
     from core_distill.engine import Engine, fastest_precision
 
     choices: dict[str, Precision] = {
@@ -84,7 +95,7 @@ def pick_engine(compute: str, compiled: bool, device: str) -> "Engine":
     }
     if compute not in choices:
         raise ValueError(f"--compute must be one of {', '.join(choices)}, got {compute!r}")
-    return Engine(precision=choices[compute], compile=compiled)
+    return Engine(precision=choices[compute], compile=compiled, piece=piece)
 
 
 def pick_schedule(name: str, device: str) -> "Schedule":
@@ -93,3 +104,13 @@ def pick_schedule(name: str, device: str) -> "Schedule":
     if name not in choices:
         raise ValueError(f"--schedule must be one of {', '.join(choices)}, got {name!r}")
     return choices[name]
+
+
+def pick_protocol(recipe: "Recipe", data: str, *, networks: int, epochs: int) -> "Protocol | None":
+    """How a set by `recipe` is scored that `--networks` and `--epochs` mean; None for 0 networks."""
+    from core_distill.augment import dsa_for
+    from core_distill.evaluation import Protocol
+
+    if not networks:
+        return None
+    return Protocol(network=recipe.network, num_networks=networks, epochs=epochs, augment=dsa_for(data))

@@ -6,6 +6,8 @@ import pytest
 
 from core_distill.cli.demo_types import DemoContext
 from core_distill.cli.main import main
+from core_distill.engine import current
+from core_distill.methods import DistributionMatching
 from core_distill.recipes import condense, dm
 
 SMALL = ["--set", "steps=4", "--set", "batch_size=8", "--set", "width=8", "--set", "depth=2", "--epochs", "2"]
@@ -36,6 +38,22 @@ def test_one_table_and_results_json(tmp_path, capsys):
     assert "belongs to another run" in capsys.readouterr().err
 
 
+def test_distillation_runs_on_the_engine_that_was_asked_for(tmp_path, monkeypatch):
+    seen = []
+    episode = DistributionMatching.episode
+
+    def recorded(self, synthetic, generator):
+        seen.append(current().engine.describe())
+        yield from episode(self, synthetic, generator)
+
+    monkeypatch.setattr(DistributionMatching, "episode", recorded)
+    asked = {"precision": "bfloat16", "compile": False, "piece": 9}
+    options = ["--compute", "bfloat16", "--no-compile", "--piece", "9"]
+    assert run("--memory", "10", "--experiences", "1", "--out", str(tmp_path / "run"), *SMALL, *options) == 0
+    assert seen == [asked] * 4
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["identity"]["engine"] == asked
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -44,6 +62,7 @@ def test_one_table_and_results_json(tmp_path, capsys):
         (["--strategy", "der"], "known: ewc, lwf, naive"),
         (["--recipe", "dcc"], "known: dc, dd, dm, dsa"),
         (["--set", "labels=soft"], "hard labels"),
+        (["--compute", "float16"], "--compute must be one of auto, float32, bfloat16"),
     ],
 )
 def test_bad_options_are_one_line_with_code_2(tmp_path, capsys, arguments, told):

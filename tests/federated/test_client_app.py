@@ -4,11 +4,12 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
+from core_distill.engine import Engine, current
 from core_distill.networks import ConvNet, network_factory
 from core_distill.randomness import derive_generator
 from core_distill.recipes import condense
 from core_distill.synthetic.storage import decode_artefact, released_form
-from federated import Agreement, from_record, make_client_app
+from federated import Agreement, client_app, from_record, make_client_app
 from federated.client_app import _client_seed
 from federated.request import ACTION, Request, from_config, to_config
 from federated.wire import artefact_bytes
@@ -124,6 +125,27 @@ def test_local_training_for_fedavg_learns_and_repeats(sampler, new_grid):
     assert loss(replies[0]["arrays"]) < loss(start) - 0.05
     assert replies[0]["metrics"] == {"num-examples": len(sampler)}
     assert replies[0]["arrays"] == replies[1]["arrays"]
+
+
+def test_both_actions_run_on_the_clients_engine(sampler, quick_recipe, new_grid, monkeypatch):
+    seen = []
+
+    def recorded(function):
+        def call(*arguments, **options):
+            seen.append(current().engine)
+            return function(*arguments, **options)
+
+        return call
+
+    for name in ("distill", "fit"):
+        monkeypatch.setattr(client_app, name, recorded(getattr(client_app, name)))
+    engine = Engine(precision="bfloat16", compile=False)
+    grid = new_grid(make_client_app(lambda context: sampler, engine=engine), 1)
+    assert not ask(grid, quick_recipe).has_error()
+    start = ArrayRecord(network_factory(ConvNet, sampler.image_shape, 3)(derive_generator(1)).state_dict())
+    (reply,) = grid.send_and_receive([train_message(start)])
+    assert not reply.has_error()
+    assert seen == [engine, engine]
 
 
 def test_local_training_starts_from_the_arrays_that_were_sent(sampler, new_grid):

@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from typer.testing import CliRunner
 
 from core_distill.augment import Dsa
 from core_distill.cli.main import app
+from core_distill.engine import Engine, current, running_on
 from core_distill.evaluation import Protocol
 from federated import FedAvgPlan, RecordError, dirichlet_partition, run_simulation
 from federated.cli import _report
@@ -20,7 +22,13 @@ def test_a_federation_on_ray(digits, quick_recipe):
     protocol = Protocol(network=quick_recipe.network, num_networks=1, epochs=2, augment=Dsa(operations=("crop",)))
     before = os.environ.get("PYTHONPATH")
     result = run_simulation(
-        digits, quick_recipe, parts, rounds=2, protocol=protocol, fedavg=FedAvgPlan(rounds=1, local_epochs=1)
+        digits,
+        quick_recipe,
+        parts,
+        rounds=2,
+        protocol=protocol,
+        fedavg=FedAvgPlan(rounds=1, local_epochs=1),
+        engine=Engine(precision="bfloat16", compile=False),
     )
     assert [score.server_round for score in result.synthetic] == [1, 2]
     assert [score.server_round for score in result.fedavg] == [1]
@@ -39,6 +47,24 @@ def test_a_federation_on_ray(digits, quick_recipe):
         assert 2 * classes * 65 < up < 2 * classes * 65 + 2000
     json.dumps(result.as_json(), allow_nan=False)
     assert os.environ.get("PYTHONPATH") == before
+
+
+def test_the_server_and_the_clients_run_on_the_engine_around_the_call(digits, quick_recipe, monkeypatch):
+    """The server's app runs in a thread of Flower's, which knows nothing of the engine around the call."""
+    asked = Engine(precision="bfloat16", compile=False)
+    seen = []
+    monkeypatch.setattr("federated.simulate.compare", lambda *_, **__: seen.append(current().engine))
+
+    def run_the_server_alone(server_app, client_app, num_clients, num_workers):
+        server = threading.Thread(target=server_app, args=(None, None))
+        server.start()
+        server.join()
+
+    monkeypatch.setattr("federated.simulate._run_flower", run_the_server_alone)
+    monkeypatch.setattr("federated.simulate.make_client_app", lambda load, *, network, engine: seen.append(engine))
+    with running_on(asked):
+        run_simulation(digits, quick_recipe, [torch.arange(5), torch.arange(5)])
+    assert seen == [asked, asked]
 
 
 def test_a_federation_needs_two(digits, quick_recipe):
@@ -87,6 +113,7 @@ def fake_simulation(monkeypatch):
 def test_the_command_runs_what_it_was_asked_for_and_writes_results(fake_simulation, tmp_path):
     arguments = ["federated", "digits", "--ipc", "3", "--clients", "5", "--alpha", "0.3", "--seed", "2"]
     arguments += ["--rounds", "2", "--set", "steps=7", "--fedavg-rounds", "3", "--out", str(tmp_path / "run")]
+    arguments += ["--compute", "bfloat16", "--no-compile", "--piece", "9"]
     outcome = CliRunner().invoke(app, arguments)
     assert outcome.exit_code == 0, outcome.output
     ((data, recipe, parts, options),) = fake_simulation
@@ -94,8 +121,10 @@ def test_the_command_runs_what_it_was_asked_for_and_writes_results(fake_simulati
     assert all(torch.equal(one, other) for one, other in zip(parts, expected, strict=True))
     assert (recipe.images_per_class, recipe.steps, recipe.values()["steps"]) == (3, 7, 7)
     assert (options["rounds"], options["seed"], options["fedavg"].rounds) == (2, 2, 3)
+    assert options["engine"] == Engine(precision="bfloat16", compile=False, piece=9)
     written = json.loads((tmp_path / "run" / "results.json").read_text())
     assert written["synthetic"][0]["accuracy"] == 0.9
+    assert written["identity"]["engine"] == options["engine"].describe()
     assert written["dropped"] == {"1": {"17": "too late"}}
     assert written["clients"] == [len(part) for part in parts]
     assert "FedAvg" in outcome.output

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core_distill.augment import Dsa
+from core_distill.engine import Engine, running_on
 from core_distill.matching import gradient_distance, mean_embedding, mean_feature_distance, mean_gradient
 from core_distill.networks import ConvNet, network_factory
 from core_distill.randomness import derive_generator
@@ -92,6 +93,18 @@ def test_one_record_moves_all_sums_together_by_at_most_the_clipping_norm(signal,
     gone = clipped_sums(signal, network, without, clip_norm=clip)
     moved = math.sqrt(sum(float((a - b).double().square().sum()) for a, b in zip(there, gone, strict=True)))
     assert moved <= clip * (1 + 1e-4)
+
+
+@SIGNALS
+def test_records_are_computed_in_float32_whatever_the_engine(signal):
+    network = NEW_NETWORK(derive_generator(0))
+    batch = padded(3, [[1, 1, 1], [1, 1, 0], [1, 0, 0]])
+    plain = clipped_sums(signal, network, batch, clip_norm=0.5)
+    with running_on(Engine(precision="bfloat16")):
+        found = clipped_sums(signal, network, batch, clip_norm=0.5)
+        rounded = mean_embedding(network, batch)
+    assert all(torch.equal(one, other) for one, other in zip(found, plain, strict=True))
+    assert not torch.equal(rounded[0], mean_embedding(network, batch)[0]), "the engine rounds elsewhere"
 
 
 def test_values_that_are_not_finite_contribute_nothing():

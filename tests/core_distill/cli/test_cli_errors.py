@@ -1,5 +1,6 @@
 """Bad input: one clear line, exit code 2, no traceback; a full disk: exit code 1 and nothing lost."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -61,6 +62,13 @@ def one_line(said, code=2):
         (["digits", "--device", "toaster"], ["device 'toaster' is not usable here", "try --device cpu"]),
         (["digits", "--precision", "int4"], ["precision must be one of float16, float32, uint8, got 'int4'"]),
         (["digits", "--data-dir", "nowhere"], ["data_dir nowhere is not a folder"]),
+        (
+            ["digits", "--recipe", "dc", "--set", "step_sizes=each"],
+            [
+                "recipe dc does not train by the set's step size",
+                "recipes that learn step sizes are dd, mtt, sldd, tesla",
+            ],
+        ),
         (["digits", "--set", "depth=9"], ["depth 9 does not fit images of 8x8"]),
         (["digits", "--set", "batch_size=0"], ["a batch needs at least 1 example, got size 0"]),
         (["digits", "--set", "image_learning_rate=-1"], ["image_learning_rate must be at least 0, got -1.0"]),
@@ -228,3 +236,16 @@ def test_arguments_come_from_the_command_line_by_default(monkeypatch, capsys):
 def test_an_output_folder_below_a_file(stillroom, tmp_path):
     (tmp_path / "file").touch()
     assert "Not a directory" in one_line(stillroom("distill", "digits", *TINY, "--out", tmp_path / "file" / "run"))
+
+
+def test_a_piece_below_zero_is_bad_usage(stillroom):
+    assert stillroom("distill", "digits", "--piece", -1).code == 2
+
+
+def test_another_piece_is_another_run(stillroom):
+    """As with --compute: pieces change the order of sums, and with it the bits."""
+    assert stillroom("distill", "digits", *TINY, "--out", "run", "--piece", 3).code == 0
+    assert json.loads(Path("run/run.json").read_text())["engine"]["piece"] == 3
+    line = one_line(stillroom("distill", "digits", *TINY, "--out", "run", "--piece", 5))
+    assert "run belongs to another run (engine.piece is 3, now 5); choose another output folder with --out" in line
+    assert stillroom("distill", "digits", *TINY, "--out", "run", "--piece", 3).code == 0
