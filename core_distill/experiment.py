@@ -2,14 +2,14 @@
 
 import functools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core_distill.checkpoint import Checkpoint
 from core_distill.data import DataSplits
 from core_distill.distill import Progress, distill
-from core_distill.engine import DEFAULT_ENGINE, Engine
+from core_distill.engine import DEFAULT_ENGINE, Engine, running_on
 from core_distill.environment import hardware, versions
 from core_distill.evaluation import BASELINES, Protocol, Score, check_baselines, evaluate, select_baselines
 from core_distill.files import write_atomically
@@ -237,11 +237,15 @@ def _score_all(
     own = released.to(experiment.device)
     score(experiment.recipe.name, own.batch(), own.images_per_class, results["tensor_bytes"])
     missing = tuple(name for name in experiment.baselines if name not in scores)
-    for selection in select_baselines(
-        data.train,
-        budget_bytes=results["tensor_bytes"],
-        network=protocol.network,
-        seed=experiment.seed,
-        names=missing,
-    ):
-        score(selection.name, selection.batch, selection.images_per_class, selection.num_bytes)
+    with running_on(
+        replace(experiment.engine, precision="float32")
+    ):  # the same images are chosen whatever is computed in
+        selections = select_baselines(
+            data.train,
+            budget_bytes=results["tensor_bytes"],
+            network=protocol.network,
+            seed=experiment.seed,
+            names=missing,
+        )
+        for selection in selections:
+            score(selection.name, selection.batch, selection.images_per_class, selection.num_bytes)

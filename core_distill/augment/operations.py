@@ -6,7 +6,7 @@ from outside an image are 0, which is the mean of normalised data. Height and wi
 each side.
 
 Moved pixels are read with `gather` rather than `grid_sample`, whose backward pass on CUDA has no deterministic form and
-whose second derivative is missing. On a CPU that takes longer, beside the seconds that a network takes.
+whose second derivative is missing. On a CPU that takes longer, but little beside the network.
 
 Source: Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", arXiv 2102.08259; values of its
 official code.

@@ -159,7 +159,7 @@ def _what_takes_less(error: Exception) -> str:
     kept = (
         f"; {notes}: with more memory free the same command goes on, another one needs another --out" if notes else ""
     )
-    return f"out of memory{size}: use a smaller --piece, fewer images per class or a smaller --set batch_size=...{kept}"
+    return f"out of memory{size}: use fewer images per class, a smaller batch size or --piece, whichever this command has{kept}"
 
 
 if __name__ == "__main__":

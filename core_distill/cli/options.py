@@ -48,7 +48,10 @@ Compute = Annotated[
     str, typer.Option("--compute", help="Networks run in float32, bfloat16, or auto: the faster one of this machine")
 ]
 Piece = Annotated[
-    int, typer.Option("--piece", min=0, help="Images that pass through a network at once; 0 fits the memory")
+    int,
+    typer.Option(
+        "--piece", min=0, help="Images that pass through a network at once; 0 takes what bounded memory allows"
+    ),
 ]
 Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile what a long run repeats")]
 ScheduleName = Annotated[

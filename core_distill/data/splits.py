@@ -78,7 +78,6 @@ def make_splits(
         seen = ChannelStatistics()
         digest = read_once(parts, seen, kept)
         statistics = seen.result()
-    _check_alike(train.images, test.images)
 
     def sampler(images: Images, labels: Tensor) -> ClassSampler:
         return ClassSampler(images, labels, num_classes=len(class_names), mean=statistics[0], std=statistics[1])
@@ -137,11 +136,8 @@ def _check_sets(train: Examples, test: Examples, *, num_classes: int) -> None:
             check_labels(labels, len(images), num_classes)
         except ValueError as error:
             raise ValueError(f"{part} set: {error}") from error
-
-
-def _check_alike(train: Images, test: Images) -> None:
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
         raise ValueError(
-            f"train and test images must be alike, got {tuple(train.shape[1:])} {train.dtype} "
-            f"and {tuple(test.shape[1:])} {test.dtype}"
+            f"train and test images must be alike, got {tuple(train.images.shape[1:])} {train.images.dtype} "
+            f"and {tuple(test.images.shape[1:])} {test.images.dtype}"
         )

@@ -83,7 +83,7 @@ def run(
     flat = [value.detach() for value in tree_flatten(list(arguments))[0]]
     shapes = tuple((tuple(value.shape), value.dtype, value.device.type) for value in flat)
     device = flat[0].device.type
-    name = f"{key.name}, {shapes}"
+    name = f"{key.name}, {now.engine.precision}, {shapes}"
     if not now.worth_compiling(name, work, device):
         return eager(*arguments)
     full = (key, now.engine.precision, torch.get_num_threads(), shapes)

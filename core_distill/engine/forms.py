@@ -14,8 +14,6 @@ from torch.overrides import TorchFunctionMode
 
 _PIXELS = (1, 2, 3, 4)
 _TWO = (2, (2, 2))
-_USUAL = ((), (False,), (False, True), (False, True, None))
-"""Rounding up, counting the padding, another divisor: what `avg_pool2d` takes last, as it is usually."""
 
 
 class Fused(TorchFunctionMode):
@@ -30,21 +28,25 @@ class Fused(TorchFunctionMode):
 
 
 def instance_norm(
-    images: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor,  # noqa: A002 - PyTorch's name
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Any:
     """`group_norm` of maps `(n, c, h, w)` where every channel is a group, in float32 or better; else `NotImplemented`."""
-    if images.dim() != 4 or groups != images.shape[1] or weight is None or bias is None:
+    if input.dim() != 4 or num_groups != input.shape[1] or weight is None or bias is None:
         return NotImplemented
-    maps = _windows(images)
+    maps = _windows(input)
     maps = maps.to(_wide(maps))
-    share = images.shape[1] / images[0].numel()
+    share = input.shape[1] / input[0].numel()
     mean = maps.sum(_PIXELS, keepdim=True) * share
     variance = (maps - mean).square().sum(_PIXELS, keepdim=True) * share
     # What holds an exponential is computed once, where 1 / sqrt would be computed anew for every pixel.
     spread = torch.exp(-0.5 * torch.log(variance + eps))
     found: Tensor = _Normalised.apply(maps, weight, bias, mean, spread)
-    number, channels, *sides = images.shape
-    return found.to(images.dtype).reshape(number, *sides, channels).permute(0, 3, 1, 2)
+    number, channels, *sides = input.shape
+    return found.to(input.dtype).reshape(number, *sides, channels).permute(0, 3, 1, 2)
 
 
 class _Sums(NamedTuple):
@@ -86,13 +88,22 @@ class _Normalised(torch.autograd.Function):
         return to_maps, sums.weighted.flatten(0, 4).sum(0), sums.plain.flatten(0, 4).sum(0), None, None
 
 
-def average_pool(images: Tensor, kernel: Any, stride: Any = None, padding: Any = 0, *others: Any, **named: Any) -> Any:
+def average_pool(
+    input: Tensor,  # noqa: A002 - PyTorch's name
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
     """`avg_pool2d` of maps with even sides over windows of 2x2, nothing else asked for; else `NotImplemented`."""
-    halved = kernel in _TWO and stride in (None, *_TWO) and padding in (0, (0, 0))
-    if not halved or others not in _USUAL or named or images.dim() != 4 or not _even(images):
+    halved = kernel_size in _TWO and stride in (None, *_TWO) and padding in (0, (0, 0))
+    usual = (ceil_mode, count_include_pad, divisor_override) == (False, True, None)
+    if not (halved and usual) or input.dim() != 4 or not _even(input):
         return NotImplemented
-    sums = _windows(images).sum((2, 4), dtype=_wide(images))
-    return (sums * 0.25).to(images.dtype).permute(0, 3, 1, 2)
+    sums = _windows(input).sum((2, 4), dtype=_wide(input))
+    return (sums * 0.25).to(input.dtype).permute(0, 3, 1, 2)
 
 
 def _windows(images: Tensor) -> Tensor:
@@ -111,4 +122,4 @@ def _even(images: Tensor) -> bool:
 
 
 _FORMS: dict[Any, Any] = {F.group_norm: instance_norm, F.avg_pool2d: average_pool}
-"""By PyTorch's function: what computes the same, or answers `NotImplemented`."""
+"""By PyTorch's function: what takes the same arguments and computes the same, or answers `NotImplemented`."""

@@ -23,8 +23,8 @@ class Engine:
         precision: `bfloat16` runs convolutions and matrix products in it; parameters, distances and sums stay as they are.
         compile: whether work that repeats often enough is compiled. When is decided by counts of operations, never by a
             clock, so that equal runs take equal paths.
-        piece: images a pass takes at once, of all classes or networks that share it; 0 fits bounded memory of a CPU or a
-            card.
+        piece: images a pass takes at once, of all classes or networks that share it; 0 takes what
+            bounded memory allows.
 
     Raises `ValueError` for other values.
     """
@@ -119,6 +119,8 @@ class Session:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.work = dict(state_dict["work"])
         self.uncompiled = set(state_dict.get("uncompiled", ()))  # the first versions did not write it
+        if self.uncompiled:
+            self.tell("some work stays uncompiled, as before this run was stopped")
 
 
 _current: ContextVar[Session | None] = ContextVar("session", default=None)

@@ -101,10 +101,11 @@ def train_experts(
 ) -> ExpertTrajectories:
     """The experts on `real`, trained on its device; those that `folder` holds are opened instead.
 
-    Trained one by one, or on a card several at once (`AT_ONCE`), and written one by one as they are done, so that a killed
-    run goes on; on a CPU it ends with the same bytes, on a card to rounding. Without a folder they stay in memory, on the
-    CPU. Raises `ExpertError` for files of other experts or damaged ones, and for training that
-    diverges or does not move; `ValueError` for networks that normalise over the batch.
+    Trained one by one, or on a card several at once (`AT_ONCE`), and written when they, or all of their group, are done: a
+    killed run goes on from there. On a CPU it ends with the same bytes; on a card, where another group may take up the
+    rest, with the same up to rounding. Without a folder they stay in memory, on the CPU. Raises `ExpertError` for files of
+    other experts or damaged ones, and for training that diverges or does not move; `ValueError` for networks that
+    normalise over the batch.
     """
     example = new_network(derive_generator(0, device=real.device))
     if has_batch_statistics(example):
@@ -114,16 +115,7 @@ def train_experts(
         )
     shapes = {name: tuple(value.shape) for name, value in example.named_parameters()}
     identity = expert_identity(real, new_network, training, augment=augment, engine=engine)
-    if folder is not None and "<" in str(identity["network"]):
-        raise ValueError(
-            f"experts in a folder are found again by their network's name, and {identity['network']} has a part without one: "
-            "define functions at the top of a module, or keep the experts in memory"
-        )
-    shelf = (
-        _Memory()
-        if folder is None
-        else ExpertFolder(folder, identity=identity, shapes=shapes, epochs=training.training_epochs)
-    )
+    shelf = _shelf(folder, identity, shapes, training.training_epochs)
     found: list[Trajectory | None] = [shelf.find(number) for number in range(training.num_experts)]
     missing = [number for number, trajectory in enumerate(found) if trajectory is None]
     if missing:
@@ -155,6 +147,20 @@ def train_experts(
         epochs=training.training_epochs,
         seconds=sum(seconds.get(str(number), 0.0) for number in range(training.num_experts)),
     )
+
+
+def _shelf(
+    folder: Path | None, identity: dict[str, object], shapes: dict[str, tuple[int, ...]], epochs: int
+) -> "ExpertFolder | _Memory":
+    """Where experts are kept."""
+    if folder is None:
+        return _Memory()
+    if "<" in str(identity["network"]):
+        raise ValueError(
+            f"experts in a folder are found again by their network's name, and {identity['network']} has a part without one: "
+            "define functions at the top of a module, or keep the experts in memory"
+        )
+    return ExpertFolder(folder, identity=identity, shapes=shapes, epochs=epochs)
 
 
 def _tell(shown: Remembering, before: int, count: int) -> None:

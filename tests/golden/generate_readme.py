@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core_distill.benchmark.report import Line, lines
 from core_distill.benchmark.work import WORK
 from core_distill.recipes import RECIPES
 
@@ -95,10 +96,43 @@ def speed() -> str:
         )
     return (
         f"`{result['commands'][0]}`: Fashion-MNIST's shape, ConvNet-3 of width 128, 10 images a class, 256 real ones; medians of "
-        f"{result['identity']['rounds']} interleaved rounds, {hardware['cores']} cores of {hardware['device']} with nothing "
+        f"{result['identity']['rounds']} interleaved rounds, {hardware['cores']} cores of {hardware['device']} with little "
         f"else to do, torch {versions['torch']}. The ceiling is the best measured rate of matrix products or convolutions: "
         f"{best['float32']:.0f} GFLOP/s in float32, {best['bfloat16']:.0f} in bfloat16.\n\n" + "\n".join(rows)
     )
+
+
+def scaling() -> str:
+    """How cost grows with size, from the committed benchmark over sizes: slopes on logarithmic scales, and peak memory."""
+    result = json.loads((RESULTS / "scaling.json").read_text())
+    axes = {"num_classes": "classes", "images_per_class": "images a class", "inner_steps": "inner steps"}
+    found = {(line.work, line.runner, line.axis): line for line in lines(result, "median")}
+    header = [f"slope over {name} ({_values(found, axis)})" for axis, name in axes.items()]
+    rows = [
+        f"| work | {' | '.join(header)} | peak memory | of plain PyTorch |",
+        f"|---|{'---|' * len(axes)}---|---|",
+    ]
+    base = {row["work"]: row["runners"] for row in reversed(result["rows"].values())}
+    for work, runners in reversed(base.items()):
+        slopes = []
+        for axis in axes:
+            ours, plain = (found.get((work, runner, axis)) for runner in ("bfloat16", "naive"))
+            beside = f" ({plain.slope:.2f})" if plain else ""
+            slopes.append(f"{ours.slope:.2f}{beside}" if ours else "")
+        peaks = [f"{runners[name]['peak_bytes'] / 1e6:,.0f} MB" for name in ("bfloat16", "naive")]
+        rows.append(f"| {work} | {' | '.join(slopes)} | {' | '.join(peaks)} |")
+    rounds = result["identity"]["rounds"]
+    return (
+        f"`{result['commands'][0]}`: how the seconds of a step grow with size in bfloat16, as slopes of the line on logarithmic "
+        f"scales (1 is linear; in brackets plain PyTorch), and peak memory at 10 images a class beyond that of the imports; "
+        f"{'one round' if rounds == 1 else f'{rounds} rounds'}.\n\n" + "\n".join(rows)
+    )
+
+
+def _values(found: dict[tuple[str, str, str], Line], axis: str) -> str:
+    """Where an axis was measured."""
+    longest = max((line.points for key, line in found.items() if key[2] == axis), key=len)
+    return ", ".join(f"{value:.0f}" for value, _ in longest)
 
 
 def demo() -> str:
@@ -109,7 +143,13 @@ def demo() -> str:
 
 def generated(text: str) -> str:
     """`text` with every generated block renewed."""
-    for name, make in {"demo": demo, "numbers": numbers, "recipes": recipes, "speed": speed}.items():
+    for name, make in {
+        "demo": demo,
+        "numbers": numbers,
+        "recipes": recipes,
+        "scaling": scaling,
+        "speed": speed,
+    }.items():
         block = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->".replace("\n\n<!--", "\n<!--")
         text = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", block.replace("\\", r"\\"), text, flags=re.DOTALL)
     return text

@@ -29,7 +29,7 @@ def one_line(said):
     return said.error
 
 
-CURE = "use a smaller --piece, fewer images per class or a smaller --set batch_size=..."
+CURE = "use fewer images per class, a smaller batch size or --piece, whichever this command has"
 CARD = torch.OutOfMemoryError(
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 15.77 GiB of which 1.1 GiB is free."
 )

@@ -162,7 +162,7 @@ IMAGES, LABELS = coloured(30)
     [
         ((IMAGES, LABELS[:9]), (IMAGES, LABELS), r"train set: labels need the shape \(30,\)"),
         ((IMAGES, LABELS), (IMAGES, LABELS - 1), "test set: labels must lie in 0"),
-        ((IMAGES, LABELS), (IMAGES * torch.nan, LABELS), "test set: image 0 holds NaN"),
+        ((IMAGES / 255, LABELS), (IMAGES * torch.nan, LABELS), "test set: image 0 holds NaN"),
         ((IMAGES, LABELS), (IMAGES[:0], LABELS[:0]), "test set: images need the shape"),
         ((IMAGES, LABELS), (IMAGES[:, :1], LABELS), r"must be alike, got \(3, 4, 6\) torch.uint8 and \(1, 4, 6\)"),
         ((IMAGES, LABELS), (IMAGES / 255, LABELS), "must be alike.* torch.float32"),

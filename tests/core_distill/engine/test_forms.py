@@ -75,6 +75,15 @@ def test_bfloat16_maps_are_normalised_in_float32():
     )
 
 
+def test_arguments_may_be_named():
+    images, (weight, bias) = maps(4, 4), affine()
+    with Fused():
+        named = F.avg_pool2d(input=images, kernel_size=(2, 2), stride=2)
+        normed = F.group_norm(images, num_groups=4, weight=weight, bias=bias, eps=1e-3)
+    torch.testing.assert_close(named, F.avg_pool2d(images, 2))
+    torch.testing.assert_close(normed, F.group_norm(images, 4, weight, bias, 1e-3))
+
+
 @pytest.mark.parametrize(
     "operation",
     [
