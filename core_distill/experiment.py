@@ -36,7 +36,7 @@ class Experiment:
         engine: how networks run, also those of the evaluation.
         checkpoint_seconds: the least time between two checkpoints; the result does not depend on it.
 
-    Raises `ValueError` for an unknown baseline or precision.
+    Raises `ValueError` for an unknown baseline or precision, and more images a class than there are real ones.
     """
 
     data: DataSplits
@@ -52,6 +52,12 @@ class Experiment:
     def __post_init__(self) -> None:
         check_baselines(self.baselines)
         check_precision(self.precision)
+        asked, smallest = self.recipe.images_per_class, int(self.data.train.class_sizes.min())
+        if asked > smallest:
+            raise ValueError(
+                f"{asked} images a class were asked for, and the smallest class of {self.data.name} has {smallest} to train "
+                "on: ask for fewer"
+            )
 
     def identity(self) -> dict[str, object]:
         """What makes two runs the same run, as JSON values."""

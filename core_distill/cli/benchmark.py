@@ -54,7 +54,7 @@ def speed(
         "runs/benchmark-speed"
     ),
 ) -> None:
-    """Time units of work of every method against plain PyTorch, reference codes and the machine's ceiling.
+    """Time one method of each kind, evaluation and experts against plain PyTorch, reference codes and the machine's ceiling.
 
     Everyone takes turns in one process, on random images of Fashion-MNIST's shape. Writes results.json, speed.md, speed.csv
     and, where a size was varied, speed.png.

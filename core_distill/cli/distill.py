@@ -94,6 +94,8 @@ def distill(
             engine=pick_engine(compute, compile_, piece, device),
             checkpoint_seconds=checkpoint_every,
         )
+        if experts and not full.experts:
+            raise ValueError(f"recipe {recipe} matches no experts: leave --experts out, or use mtt or tesla")
         out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
         if processes.is_leader:
             _announce(experiment, chosen)
@@ -108,7 +110,8 @@ def distill(
 def _announce(experiment: "Experiment", schedule: str) -> None:
     data, recipe, screen = experiment.data, experiment.recipe, console()
     screen.print(f"{data.name}: {len(data.train)} training images, {len(data.class_names)} classes", markup=False)
-    screen.print(f"{recipe.name}, {schedule} schedule ({recipe.source}); on {experiment.device}", markup=False)
+    screen.print(f"{recipe.name}, {schedule} schedule ({recipe.source})", markup=False)
+    screen.print(f"{recipe.steps:,} steps on {experiment.device} in {experiment.engine.precision}", markup=False)
 
 
 def _shared_experts(experiment: "Experiment") -> Path | None:
@@ -136,7 +139,7 @@ def _report(results: dict[str, Any], out: Path) -> None:
     ]
     if rows:
         print_table(
-            "Test accuracy (fresh networks, last epoch)",
+            "Test accuracy (mean ± standard deviation of fresh networks, last epoch)",
             ("set", "accuracy", "images/class", "bytes", "evaluation"),
             rows,
         )

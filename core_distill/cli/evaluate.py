@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from core_distill.data import ClassSampler, DataSplits
     from core_distill.engine import Engine
     from core_distill.evaluation import Protocol, Score
+    from core_distill.networks import Architecture
     from core_distill.synthetic.storage import Artefact
     from core_distill.types import Batch
 
@@ -21,8 +22,12 @@ def evaluate(
     artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors file")],
     data: Annotated[str, typer.Argument(help="The data to test on  [default: what the artefact was made from]")] = "",
     network: Annotated[
-        list[str], typer.Option(help="convnet, lenet, mlp, resnet18, or all: how the set transfers; may be repeated")
-    ] = ["convnet"],  # noqa: B006
+        list[str],
+        typer.Option(
+            help="convnet, lenet, mlp, resnet18, or all: how the set transfers; may be repeated  [default: as distilled]",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     networks: Annotated[int, typer.Option(min=1, help="Fresh networks a score is the mean of")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
     augment: Annotated[bool, typer.Option(help="Train with DSA's augmentation")] = True,
@@ -47,16 +52,18 @@ def evaluate(
     from core_distill.networks import NETWORKS
     from core_distill.synthetic.storage import load_artefact
 
-    chosen = _known_networks(network, on)
+    _check_names(network, on)
     released = load_artefact(artefact)
+    names = sorted(NETWORKS) if "all" in network else network
+    chosen = {name: NETWORKS[name] for name in names} or _network_of(released)
     splits = _real_data(artefact, released, data, data_dir)
     device = pick_device(device)
     train, engine = released.synthetic.to(device).batch(), pick_engine(compute, compile_, piece, device)
     real = splits.test if on == "test" else splits.validation
     rows = []
-    for name in chosen:
+    for name, architecture in chosen.items():
         protocol = Protocol(
-            network=NETWORKS[name],
+            network=architecture,
             num_networks=networks,
             epochs=epochs,
             augment=dsa_for(splits.name) if augment else no_augment,
@@ -66,18 +73,33 @@ def evaluate(
     print_table(f"Accuracy on {splits.name} {on} ({len(real)} images)", ("network", "accuracy", "each"), rows)
 
 
-def _known_networks(asked: list[str], on: str) -> list[str]:
-    """The names in `--network`, with all of them for `all`; `ValueError` for unknown ones, and for an unknown `--on`."""
+def _network_of(released: "Artefact") -> "dict[str, Architecture]":
+    """The network that a set was distilled with, by a name that says its options; ConvNet where it is not one of ours."""
+    from core_distill.networks import NETWORKS
+    from core_distill.recipes import find_recipe
+
+    recipe = released.metadata.get("recipe")
+    told = recipe.get("values") if isinstance(recipe, dict) else None
+    if not isinstance(told, dict) or told.get("network") not in NETWORKS:
+        return {"convnet": NETWORKS["convnet"]}
+    plain = find_recipe("dm", images_per_class=1).with_values({"network": told["network"]})
+    options: dict[str, object] = {
+        name: told[name] for name in ("width", "depth", "norm") if name in told and name in plain.values()
+    }
+    title = ", ".join([told["network"], *(f"{name} {value}" for name, value in options.items())])
+    return {title: plain.with_values(options).network}
+
+
+def _check_names(asked: list[str], on: str) -> None:
+    """Raise `ValueError` for an unknown name in `--network` or `--on`."""
     from core_distill.networks import NETWORKS
 
-    chosen = sorted(NETWORKS) if "all" in asked else asked
-    unknown = [name for name in chosen if name not in NETWORKS]
+    unknown = [name for name in asked if name not in {*NETWORKS, "all"}]
     if unknown or on not in ("test", "validation"):
         raise ValueError(
             f"--network must be all or one of {', '.join(sorted(NETWORKS))}, and --on test or validation; "
-            f"got {', '.join(asked)} and {on}"
+            f"got {', '.join(asked) or 'none'} and {on}"
         )
-    return chosen
 
 
 def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path | None) -> "DataSplits":

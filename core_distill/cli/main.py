@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments, prog_name="stillroom", standalone_mode=True)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
-            typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
+            typer.echo("stopped; the same command goes on from the last checkpoint, if one was saved yet", err=True)
         raise
     except Exception as error:
         if debug:

@@ -20,7 +20,9 @@ class Score:
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} ± {100 * self.std:.1f} %"
+        """In percent, with the standard deviation over networks where there are several."""
+        spread = f" ± {100 * self.std:.1f}" if len(self.accuracies) > 1 else ""
+        return f"{100 * self.mean:.1f}{spread} %"
 
     def as_json(self) -> dict[str, object]:
         return {"mean": self.mean, "std": self.std, "accuracies": list(self.accuracies)}

@@ -35,7 +35,7 @@ def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
     assert "dsa, cpu schedule (CPU schedule" in said.out
     assert "set accuracy images/class bytes evaluation" in words(said.out)
     for name, score in results["scores"].items():
-        assert f"{name} {100 * score['accuracy']['mean']:.1f} ± 0.0 % 1 {score['bytes']}" in words(said.out)
+        assert f"{name} {100 * score['accuracy']['mean']:.1f} % 1 {score['bytes']}" in words(said.out)
     assert f"written: {out}/synthetic.safetensors, images.png, results.json" in said.out
 
 
@@ -98,19 +98,36 @@ def test_the_same_command_goes_on_and_another_checkpoint_interval_is_the_same_ru
     assert all(line in again.out for line in table)
 
 
+def test_evaluate_takes_the_network_of_the_distillation(stillroom, finished_run, tmp_path, monkeypatch):
+    asked = []
+
+    def record(train, test, protocol, **_):
+        asked.append(protocol)
+        return Score((0.5,))
+
+    monkeypatch.setattr("core_distill.evaluation.evaluate", record)
+    said = stillroom("evaluate", finished_run / "synthetic.safetensors")
+    assert "convnet, width 4, depth 2, norm instance 50.0 % 50.0" in words(said.out)
+    released = load_artefact(finished_run / "synthetic.safetensors")
+    told = {name: value for name, value in released.metadata.items() if name not in ("recipe", "layout")}
+    save_artefact(tmp_path / "other.safetensors", released.synthetic, metadata=told)
+    assert "convnet 50.0 % 50.0" in words(stillroom("evaluate", tmp_path / "other.safetensors").out)
+    assert [protocol.describe()["network_options"].get("width") for protocol in asked] == ["4", None]
+
+
 def test_evaluate_on_one_network(stillroom, finished_run):
     said = stillroom("evaluate", finished_run / "synthetic.safetensors", "--epochs", 1, "--networks", 2)
     assert (said.code, said.error) == (0, "")
     assert "Accuracy on digits test (359 images)" in said.out
-    (line,) = [line for line in said.out.splitlines() if line.startswith("  convnet ")]
-    assert len(line.split(",")) == 2
+    (line,) = [line for line in said.out.splitlines() if line.startswith("  convnet, width 4, ")]
+    assert len(line.split(" % ")[1].split(",")) == 2
 
 
 def test_evaluate_on_validation_and_several_networks(stillroom, finished_run):
     options = ["--epochs", 1, "--networks", 1, "--network", "mlp", "--network", "lenet", "--on", "validation"]
     said = stillroom("evaluate", finished_run / "synthetic.safetensors", "digits", *options)
     assert "Accuracy on digits validation (143 images)" in said.out
-    assert [line.split()[0] for line in said.out.splitlines() if "±" in line] == ["mlp", "lenet"]
+    assert [line.split()[0] for line in said.out.splitlines() if " % " in line] == ["mlp", "lenet"]
 
 
 def test_evaluate_on_all_networks_without_augmentation(stillroom, finished_run, monkeypatch):

@@ -41,6 +41,11 @@ def one_line(said, code=2):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["digits", "--ipc", "500"], ["500 images a class were asked for, and the smallest class of digits has 125"]),
+        (
+            ["digits", "--experts", "somewhere"],
+            ["recipe dm matches no experts: leave --experts out, or use mtt or tesla"],
+        ),
         (
             ["digitz"],
             ["unknown data set 'digitz'", "known are cifar10, cifar100, digits", "folder of images works too"],

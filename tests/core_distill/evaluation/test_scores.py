@@ -17,7 +17,7 @@ def test_mean_and_sample_standard_deviation():
 
 def test_a_single_network_has_no_spread():
     assert Score((0.25,)).std == 0
-    assert str(Score((0.25,))) == "25.0 ± 0.0 %"
+    assert str(Score((0.25,))) == "25.0 %"
 
 
 def test_the_json_holds_every_accuracy_in_order():
