@@ -5,7 +5,7 @@ with plain indices, forward and backward. From PyTorch's own operations it made 
 window; they took a third of a gradient of ConvNet-3 in bfloat16, the forms below a sixth.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,13 +49,6 @@ def instance_norm(
     return found.to(input.dtype).reshape(number, *sides, channels).permute(0, 3, 1, 2)
 
 
-class _Sums(NamedTuple):
-    """What a gradient with respect to normalised maps adds up to in each map: alone, and times the normalised map."""
-
-    plain: Tensor
-    weighted: Tensor
-
-
 class _Normalised(torch.autograd.Function):
     """`(maps - mean) * spread * weight + bias`, with a backward pass through mean and spread that needs two sums.
 
@@ -80,12 +73,10 @@ class _Normalised(torch.autograd.Function):
         (gradient,) = cotangents
         share = 1 / maps[0, ..., 0].numel()
         centred = maps - mean
-        sums = _Sums(
-            gradient.sum(_PIXELS, keepdim=True),
-            (gradient * centred).sum(_PIXELS, keepdim=True) * spread,
-        )
-        to_maps = (gradient - sums.plain * share - centred * (spread * sums.weighted * share)) * (spread * weight)
-        return to_maps, sums.weighted.flatten(0, 4).sum(0), sums.plain.flatten(0, 4).sum(0), None, None
+        plain = gradient.sum(_PIXELS, keepdim=True)
+        weighted = (gradient * centred).sum(_PIXELS, keepdim=True) * spread
+        to_maps = (gradient - plain * share - centred * (spread * weighted * share)) * (spread * weight)
+        return to_maps, weighted.flatten(0, 4).sum(0), plain.flatten(0, 4).sum(0), None, None
 
 
 def average_pool(
