@@ -102,6 +102,18 @@ _INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0 done, 1 something went wrong, 2 the input was wrong."""
+    try:
+        _run(arguments)
+    except SystemExit as stop:
+        if "core_distill.sharding" in sys.modules:  # what a process that torchrun started has imported by now
+            from core_distill.sharding import launched, leave
+
+            if launched():
+                leave(stop.code if isinstance(stop.code, int) else int(bool(stop.code)))
+        raise
+
+
+def _run(arguments: list[str] | None) -> None:
     # Threads that sleep between two parallel parts instead of spinning: several times faster where other work shares
     # the cores; on an idle machine the difference was not measured. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
