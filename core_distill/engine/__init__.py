@@ -3,6 +3,8 @@
 from core_distill.engine.estimate import training_session
 from core_distill.engine.features import features, logits
 from core_distill.engine.gradients import Pulled, class_gradients, loss_gradient, mean_loss, parameters_of, pull_back
+from core_distill.engine.inputs import input_loss
+from core_distill.engine.layers import Layered, layer_means
 from core_distill.engine.losses import ExampleLoss, cross_entropy, squared_error
 from core_distill.engine.settings import (
     DEFAULT_ENGINE,
@@ -22,6 +24,7 @@ __all__ = [
     "DEFAULT_ENGINE",
     "Engine",
     "ExampleLoss",
+    "Layered",
     "Precision",
     "Pulled",
     "Session",
@@ -34,6 +37,8 @@ __all__ = [
     "fastest_precision",
     "features",
     "ignore",
+    "input_loss",
+    "layer_means",
     "logits",
     "loss_gradient",
     "mean_loss",

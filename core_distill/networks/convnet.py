@@ -5,6 +5,7 @@ from typing import final
 
 from torch import Tensor, nn
 
+from core_distill.networks.activations import activations
 from core_distill.networks.norms import NormLayer, instance_norm
 from core_distill.networks.shapes import check_width, image_sides
 
@@ -56,6 +57,10 @@ class ConvNet(nn.Module):
         """The last block's maps, flattened: `(n, width * rows * columns)`."""
         maps: Tensor = self.blocks(images)
         return maps.flatten(1)
+
+    def layer_features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Each block's maps before pooling, `(n, width, rows, columns)`, and the last ones pooled: `depth + 1` of them."""
+        return activations(self.blocks, images)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(images))

@@ -4,6 +4,7 @@ from typing import final
 
 from torch import Tensor, nn
 
+from core_distill.networks.activations import activations
 from core_distill.networks.shapes import image_sides
 
 _SMALLEST_SIDE = 32
@@ -42,6 +43,10 @@ class LeNet(nn.Module):
         """The layer of 84 after its ReLU, `(n, 84)`."""
         hidden: Tensor = self.layers(images)
         return hidden
+
+    def layer_features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Both convolutions' maps before pooling, `(n, channels, rows, columns)`, then the layers of 120 and 84."""
+        return activations(self.layers, images)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(images))

@@ -7,6 +7,8 @@ from typing import final
 
 from torch import Tensor, nn
 
+from core_distill.networks.activations import activations
+
 
 @final
 class MLP(nn.Module):
@@ -29,6 +31,10 @@ class MLP(nn.Module):
         """The last hidden layer after its ReLU, `(n, hidden[-1])`."""
         hidden: Tensor = self.layers(images.flatten(1))
         return hidden
+
+    def layer_features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Every hidden layer after its ReLU, `(n, width)`; the flattened inputs where there is none."""
+        return activations(self.layers, images.flatten(1))
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(images))

@@ -7,6 +7,11 @@ from torch import Tensor, nn
 from core_distill.networks.norms import NormLayer, batch_norm
 from core_distill.networks.shapes import check_width, image_sides
 
+_STEM = 3
+"""Layers before the first stage."""
+
+_BLOCKS_OF_A_STAGE = 2
+
 
 @final
 class ResNet18(nn.Module):
@@ -50,6 +55,14 @@ class ResNet18(nn.Module):
         """The last stage's maps averaged over pixels, `(n, 8 * width)`."""
         maps: Tensor = self.blocks(images)
         return maps.mean(dim=(2, 3))
+
+    def layer_features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The maps after each of the four stages, `(n, channels, rows, columns)`, and the last ones averaged over pixels."""
+        found, maps = [], self.blocks[:_STEM](images)
+        for start in range(_STEM, len(self.blocks), _BLOCKS_OF_A_STAGE):
+            maps = self.blocks[start : start + _BLOCKS_OF_A_STAGE](maps)
+            found.append(maps)
+        return *found, maps.mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(images))
