@@ -67,8 +67,11 @@ class Dsa:
         return real._replace(images=first), synthetic._replace(images=second)
 
     def per_image(self, images: Tensor, generator: Generator) -> Tensor:
-        """`images (n, c, h, w)` changed by one operation, drawn for all, with parameters drawn for each image."""
-        if not self.operations:
+        """`images (n, c, h, w)` changed by one operation, drawn for all, with parameters drawn for each image.
+
+        What is no image, such as a sequence `(n, d, length)`, stays as it is.
+        """
+        if not self.operations or images.dim() != 4:
             return images
         choice = int(host_integers(len(self.operations), 1, generator))
         operation = OPERATIONS[self.operations[choice]]

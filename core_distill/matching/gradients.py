@@ -62,9 +62,56 @@ def gradient_distance(
 
     Both batches are grouped by class, `(k, n, *shape)`; the real side is detached.
     """
+    return distance(mean_gradient(network, synthetic), _targets(signal, network, real))
+
+
+def class_sum_distance(
+    network: nn.Module,
+    real: Batch,
+    synthetic: Batch,
+    *,
+    signal: Signal = mean_gradient,
+    distance: Distance = layerwise_cosine,
+) -> Tensor:
+    """Distance between the gradients of all real and of all synthetic images together (DCC, arXiv 2202.02916, equation 6).
+
+    The real gradient is the mean of the classes' own. Both batches are grouped by class, `(k, n, *shape)`; the real side is
+    detached. Returns a scalar.
+    """
+    images, labels, weights = synthetic
+    row = Batch(
+        images.flatten(0, 1)[None], labels.flatten(0, 1)[None], None if weights is None else weights.flatten()[None]
+    )
+    return distance(mean_gradient(network, row), _over_classes(_targets(signal, network, real)))
+
+
+def multilevel_distance(
+    network: nn.Module,
+    real: Batch,
+    synthetic: Batch,
+    *,
+    signal: Signal = mean_gradient,
+    distance: Distance = layerwise_cosine,
+    between_classes: float = 1.0,
+) -> Tensor:
+    """Distance within each class plus, as heavy as all of those, distance between the means over classes; a scalar.
+
+    `between_classes` scales the second part, which counts once for each class (Jiang et al., arXiv 2208.00311, released
+    code). Both batches are grouped by class, `(k, n, *shape)`; the real side is detached.
+    """
+    targets, own = _targets(signal, network, real), mean_gradient(network, synthetic)
+    together = distance(_over_classes(own), _over_classes(targets))
+    return distance(own, targets) + between_classes * len(synthetic.images) * together
+
+
+def _targets(signal: Signal, network: nn.Module, real: Batch) -> tuple[Tensor, ...]:
     with torch.no_grad():
-        targets = tuple(target.detach() for target in signal(network, real))
-    return distance(mean_gradient(network, synthetic), targets)
+        return tuple(target.detach() for target in signal(network, real))
+
+
+def _over_classes(gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Means over the classes, kept as a single row."""
+    return tuple(gradient.mean(0, keepdim=True) for gradient in gradients)
 
 
 def _detached_parameters(network: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,171 @@
+"""IDC's, DREAM's and Acc-DD's values."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+from core_distill.augment import Dsa
+from core_distill.matching.gradient_distances import convolution_l1, convolution_squared
+from core_distill.matching.gradients import Distance
+from core_distill.methods.early_stage import EarlyStageMatching
+from core_distill.methods.real_trained import RealTrainedMatching
+from core_distill.networks.expert_training import ExpertTraining
+from core_distill.recipes.batches import representative
+from core_distill.recipes.recipe import Recipe
+from core_distill.recipes.schedules import Schedule
+from core_distill.synthetic import Pixels
+from core_distill.synthetic.initialise import real_images
+from core_distill.synthetic.multi_formation import MultiFormation
+
+
+class _Values(NamedTuple):
+    """Of a data set, at 10 images a class; rates are for pixels from 0 to 1, which `std` brings to normalised ones."""
+
+    distance: Distance
+    rate: float
+    early_rate: float
+    std: float
+    network_images: int = 500
+    num_classes: int = 10
+
+    def rate_of(self, rate: float, images_per_class: int) -> float:
+        """A rate for normalised pixels, to three digits: published ones grow with the images of a class."""
+        return float(f"{rate * images_per_class / 10 / self.std**2:.3g}")
+
+
+_GREY = _Values(convolution_l1, 1e-4, 1e-4, 0.3081)
+_PUBLISHED = {
+    "cifar10": _Values(convolution_squared, 5e-3, 1e-2, 0.2009, network_images=2_000),
+    "cifar100": _Values(convolution_squared, 5e-3, 1e-2, 0.2666, network_images=2_000, num_classes=100),
+    "digits": _GREY,
+    "fashion-mnist": _Values(convolution_l1, 1e-4 * (28 / 32) ** 2, 1e-4 * (28 / 32) ** 2, 0.3530),
+    "mnist": _GREY,
+    "svhn": _Values(convolution_squared, 5e-3, 5e-3, 0.1980),
+}
+_LOSSES = 100
+_NETWORKS = 2_000
+_EARLY_NETWORKS = 500
+_EXPERTS = ExpertTraining(
+    num_experts=5, training_epochs=2, training_rate=0.01, training_momentum=0.9, training_batch_size=64
+)
+_FASTER = 20.0
+"""Times the published rate in the CPU schedule, which has a thousandth of the steps."""
+
+
+def idc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
+    """IDC (arXiv 2205.14959): networks trained on real images; `data` chooses distance, rate and what networks see."""
+    recipe = _paper(images_per_class, data)
+    if schedule == "paper":
+        return recipe
+    changed = _shortened(recipe, steps=300)
+    return changed.because(_shortened_source(changed))
+
+
+def dream(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
+    """DREAM (arXiv 2302.14416): IDC on representative real images. `data` as for `idc`."""
+    recipe = _representative(_paper(images_per_class, data))
+    if schedule == "paper":
+        return recipe
+    changed = _shortened(recipe, steps=240).with_values({"batch_size": 64, "candidates": 256})
+    return changed.because(f"{_shortened_source(changed)}, but batch 64, chosen from 256 random images of each class")
+
+
+def idc_i(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
+    """IDC-I (arXiv 2205.14959, section 5): IDC on plain images. `data` as for `idc`."""
+    recipe = idc(images_per_class=images_per_class, data=data, schedule=schedule)
+    return dataclasses.replace(recipe, name="idc-i", images=Pixels.starting_at)
+
+
+def acc_dd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
+    """Acc-DD (arXiv 2212.06152): IDC on early-stage networks with perturbed weights. `data` as for `idc`."""
+    recipe = _accelerated(_paper(images_per_class, data), data)
+    if schedule == "paper":
+        return recipe
+    changed = _shortened(recipe, steps=200).with_values({"training_images": 4_000})
+    return changed.because(f"{_shortened_source(changed)}; 5 experts of 2 epochs of 4,000 images")
+
+
+def _paper(images_per_class: int, data: str) -> Recipe:
+    values = _values(data)
+    return Recipe(
+        name="idc",
+        paper="Dataset Condensation via Efficient Synthetic-Data Parameterization, arXiv 2205.14959",
+        source=f"{_named(data)}released code: 2 x 2 images in one, 2,000 networks of 100 losses a class, a class at a time, "
+        f"batch 64, {values.network_images} real images between losses, SGD momentum 0.5, its rate of "
+        f"{values.rate:.3g} for pixels from 0 to 1 and 10 images a class, brought to normalised pixels (divided by std squared); "
+        "pixels are not clamped",
+        method=functools.partial(
+            RealTrainedMatching,
+            distance=values.distance,
+            classes_at_once=1,
+            outer_steps=_LOSSES,
+            network_images=values.network_images,
+        ),
+        images_per_class=images_per_class,
+        steps=_NETWORKS * _LOSSES * values.num_classes,
+        augment=Dsa(("color", "crop", "cutout")),
+        images=MultiFormation.starting_at,
+        initialise=real_images,
+        image_learning_rate=values.rate_of(values.rate, images_per_class),
+    )
+
+
+def _representative(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(
+        recipe.with_values({"batch_size": 128}),
+        name="dream",
+        paper="DREAM: Efficient Dataset Distillation by Representative Matching, arXiv 2302.14416",
+        source=f"{recipe.source.replace('batch 64', 'batch 128')}; the real images nearest to 128 cluster centres of each class, "
+        "chosen from all of it for 10 losses (released code, which has IDC's other values and as many networks; the paper says "
+        "that an eighth of them is enough). Departs: features are those of a fresh network, not of the one that is matched on; "
+        "images start at random real ones, not at cluster centres",
+        batches=functools.partial(representative, refresh=10, candidates=0),
+    )
+
+
+def _accelerated(recipe: Recipe, data: str) -> Recipe:
+    values = _values(data)
+    inner: Any = recipe.method  # becomes a method before the one around it
+    return dataclasses.replace(
+        recipe,
+        name="acc-dd",
+        paper="Accelerating Dataset Distillation via Model Augmentation, arXiv 2212.06152",
+        source=f"{_named(data)}IDC's values with those of the released code, which does not start as it is: 500 networks, each "
+        f"one of 5 trained for 2 epochs, perturbed by 0.01 to 0.09, rate {values.early_rate:.3g} for pixels from 0 to 1; "
+        "those 5 are trained without CutMix and weight decay",
+        method=functools.partial(EarlyStageMatching, inner=inner, expert_epochs=_EXPERTS.training_epochs),
+        steps=_EARLY_NETWORKS * _LOSSES * values.num_classes,
+        image_learning_rate=values.rate_of(values.early_rate, recipe.images_per_class),
+        experts=_EXPERTS,
+    )
+
+
+def _shortened(recipe: Recipe, *, steps: int) -> Recipe:
+    """All classes at once, in fewer and larger steps."""
+    return recipe.with_values(
+        {
+            "steps": steps,
+            "classes_at_once": 0,
+            "outer_steps": 30,
+            "network_images": 256,
+            "image_learning_rate": float(f"{_FASTER * recipe.image_learning_rate:.3g}"),
+        }
+    )
+
+
+def _shortened_source(recipe: Recipe) -> str:
+    return (
+        f"CPU schedule: {recipe.steps} steps of all classes at once, 30 a network, which trains on 256 real images between "
+        f"them, SGD {recipe.image_learning_rate:g} ({_FASTER:g} times the published rate), untuned; else as published"
+    )
+
+
+def _values(data: str) -> _Values:
+    return _PUBLISHED.get(data, _PUBLISHED["cifar10"])
+
+
+def _named(data: str) -> str:
+    """Says so where the values were published for other data."""
+    if data == "digits":
+        return "nothing is published for this data, so MNIST's: "
+    return "" if data in _PUBLISHED else "nothing is published for this data, so CIFAR-10's: "
