@@ -1,6 +1,7 @@
 """Training networks on a small set: the inner loop of methods and the first half of every evaluation."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,17 @@ from torch import Generator, Tensor, nn
 
 from core_distill.engine import can_stack, class_gradients, loss_gradient, network_gradients, parameters_of
 from core_distill.types import Augment, Batch
+
+Gradients = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""`gradients(parameters)`, both `(i, *parameter)`: those of a step's batches, at any parameters of `i` networks."""
+
+Direction = Callable[[Gradients, Sequence[Tensor]], Sequence[Tensor]]
+"""`direction(gradients, parameters)`: what a step goes against, new tensors `(i, *parameter)`."""
+
+
+def steepest(gradients: Gradients, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The gradient itself."""
+    return gradients(parameters)
 
 
 def fit(
@@ -101,24 +113,32 @@ class _Sgd(NamedTuple):
 class StackedSgd:
     """SGD with momentum on the cross-entropy, on networks of one kind: one batched pass a step for all of them.
 
-    Of a single network, the step is the ordinary one. The networks themselves stay as they are; see `write_to`.
+    Of a single network, the step is the ordinary one. The networks themselves stay as they are; see `write_to`. Another
+    `direction` takes the gradient's place.
 
     Attributes: `parameters`, one tensor `(i, *parameter)` for each of `network.parameters()`, row `i` of network `i`.
     """
 
     def __init__(
-        self, networks: Sequence[nn.Module], *, learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0
+        self,
+        networks: Sequence[nn.Module],
+        *,
+        learning_rate: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        direction: Direction = steepest,
     ) -> None:
         self.parameters = [torch.stack(parts) for parts in zip(*map(parameters_of, networks), strict=True)]
         self._velocities = [torch.zeros_like(value) for value in self.parameters]
         self._network = networks[0]
         self._learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
+        self._direction = direction
 
     @torch.no_grad()
     def step(self, batches: Sequence[Batch]) -> None:
         """Move network `i` by a step on `batches[i]`, flat and of one size for all."""
         images, labels = (torch.stack(parts) for parts in zip(*(batch[:2] for batch in batches), strict=True))
-        gradients = list(self._gradients(Batch(images, labels)))
+        gradients = list(self._direction(functools.partial(self._gradients, Batch(images, labels)), self.parameters))
         if self._weight_decay:
             torch._foreach_add_(gradients, self.parameters, alpha=self._weight_decay)
         torch._foreach_mul_(self._velocities, self._momentum)
@@ -132,7 +152,7 @@ class StackedSgd:
             for parameter, trained in zip(network.parameters(), self.parameters, strict=True):
                 parameter.copy_(trained[number])
 
-    def _gradients(self, batch: Batch) -> tuple[Tensor, ...]:
+    def _gradients(self, batch: Batch, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
         if len(batch.images) > 1:
-            return network_gradients(self._network, self.parameters, batch)
-        return class_gradients(self._network, [value[0] for value in self.parameters], batch)
+            return network_gradients(self._network, parameters, batch)
+        return class_gradients(self._network, [value[0] for value in parameters], batch)

@@ -65,8 +65,14 @@ class TrajectoryMatching:
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One stretch of one expert, one loss."""
+        yield self.stretch_loss(synthetic, generator, max_start=self.max_start)
+
+    def stretch_loss(
+        self, synthetic: SyntheticSet, generator: Generator, *, max_start: int, min_start: int = 0
+    ) -> Tensor:
+        """The loss of one stretch of one expert that starts after a random epoch from `min_start` to below `max_start`."""
         network = self.new_network(generator)  # its structure alone
-        start, target = self.experts.draw(generator, self.max_start, self.expert_epochs)
+        start, target = self.experts.draw(generator, max_start, self.expert_epochs, min_start=min_start)
         batch = synthetic.batch(generator=generator)
         ends = train_unrolled(
             network,
@@ -79,7 +85,7 @@ class TrajectoryMatching:
             truncated=self.truncated,
             memory_limit=self.memory_limit or None,
         )
-        yield trajectory_distance(ends, start, target)
+        return trajectory_distance(ends, start, target)
 
     def _batches(self, count: int, generator: Generator) -> Callable[[int, Tensor, Tensor], Batch]:
         """The batch of each inner step, the same whenever it is asked for."""

@@ -53,7 +53,12 @@ class ExpertGroup:
         ]
         networks = [new_network(generator) for generator in self._generators]
         self._names = [name for name, _ in networks[0].named_parameters()]
-        self._sgd = StackedSgd(networks, learning_rate=training.training_rate, momentum=training.training_momentum)
+        self._sgd = StackedSgd(
+            networks,
+            learning_rate=training.training_rate,
+            momentum=training.training_momentum,
+            direction=training.direction,
+        )
 
     def parameters(self) -> dict[str, Tensor]:
         """As they are now, `(i, *parameter)` by name, a row an expert; training changes them in place."""

@@ -5,6 +5,7 @@ import functools
 import inspect
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from core_distill.networks.experts import (
     check_trajectory,
     in_memory,
 )
+from core_distill.networks.flat_minima import FlatDirection
 from core_distill.networks.initialise import FreshNetworks
 from core_distill.networks.norms import has_batch_statistics
 from core_distill.progress import Remembering, ShowProgress, silent
 from core_distill.randomness import derive_generator
+from core_distill.training import Direction, steepest
 from core_distill.types import NetworkFactory, SiameseAugment
 
 if TYPE_CHECKING:
@@ -33,15 +36,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertTraining:
-    """How experts are trained: plain SGD on the cross-entropy, augmented, parameters kept after every epoch.
+    """How experts are trained: SGD on the cross-entropy, augmented, parameters kept after every epoch.
 
-    MTT's (arXiv 2203.11932) are 100 experts of 50 epochs at rate 0.01 without momentum, batch 256, DSA augmentation.
+    MTT's (arXiv 2203.11932) are 100 experts of 50 epochs at rate 0.01 without momentum, batch 256, DSA augmentation. FTD's
+    (arXiv 2211.11004) seek flat minima besides, which takes two gradients a step.
 
     Args:
         num_experts: a folder may hold more of the same kind; the first so many are used.
         training_epochs, training_rate, training_momentum, training_batch_size: of each.
         training_images: how many images an epoch sees, drawn anew for each; 0 is all of them.
         training_seed: of the experts, apart from the run's, so that runs of several seeds can share them.
+        training_radius, training_gap_weight: of `FlatDirection`, rho and alpha; a radius of 0 is plain SGD.
 
     Raises `ValueError` for values out of range.
     """
@@ -53,6 +58,8 @@ class ExpertTraining:
     training_batch_size: int = 256
     training_images: int = 0
     training_seed: int = 0
+    training_radius: float = 0.0
+    training_gap_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("num_experts", "training_epochs", "training_batch_size"):
@@ -65,6 +72,23 @@ class ExpertTraining:
             raise ValueError(f"training_rate must be above 0, got {self.training_rate}")
         if not 0 <= self.training_momentum < 1:
             raise ValueError(f"training_momentum must lie in [0, 1), got {self.training_momentum}")
+        for name in ("training_radius", "training_gap_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.training_gap_weight and not self.training_radius:
+            warnings.warn("training_gap_weight has no effect: training_radius is 0, so SGD is plain", stacklevel=3)
+
+    @property
+    def direction(self) -> Direction:
+        """What a step of training goes against."""
+        if not self.training_radius:
+            return steepest
+        return FlatDirection(self.training_radius, self.training_gap_weight)
+
+    @property
+    def passes(self) -> int:
+        """Gradients that a step takes."""
+        return 2 if self.training_radius else 1
 
     def values(self) -> dict[str, int | float]:
         """Every field by name."""
@@ -80,12 +104,13 @@ def expert_identity(
     engine: Engine = DEFAULT_ENGINE,
 ) -> dict[str, object]:
     """What experts are of, as JSON values: equal ones train to the same experts, whatever their number."""
+    idle = {"num_experts"} if training.training_radius else {"num_experts", "training_radius", "training_gap_weight"}
     return {
         "data": real.digest(),
         "network": _described(new_network),
         "augment": repr(augment),
         "precision": engine.precision,
-        **{name: value for name, value in training.values().items() if name != "num_experts"},
+        **{name: value for name, value in training.values().items() if name not in idle},
     }
 
 
@@ -129,7 +154,7 @@ def train_experts(
                     engine,
                     example,
                     real.image_shape,
-                    len(numbers) * epochs * images,
+                    len(numbers) * epochs * images * training.passes,
                     real.device,
                     tell=shown.note,
                 )

@@ -46,10 +46,12 @@ class ExpertTrajectories:
     def num_experts(self) -> int:
         return len(self._trajectories)
 
-    def check_span(self, max_start: int, span: int) -> None:
-        """Raise `ValueError` unless stretches of `span` epochs that start before epoch `max_start` exist."""
+    def check_span(self, max_start: int, span: int, *, min_start: int = 0) -> None:
+        """Raise `ValueError` unless stretches of `span` epochs that start from `min_start`, before `max_start`, exist."""
         if max_start < 1 or span < 1:
             raise ValueError(f"max_start and the epochs to match must be at least 1, got {max_start} and {span}")
+        if not 0 <= min_start < max_start:
+            raise ValueError(f"min_start must lie in 0..{max_start - 1}, below max_start {max_start}, got {min_start}")
         if max_start - 1 + span > self.epochs:
             cure = (
                 f"choose a max_start of at most {self.epochs - span + 1}"
@@ -61,14 +63,16 @@ class ExpertTrajectories:
                 f"have {self.epochs}: {cure}, or train experts for longer"
             )
 
-    def draw(self, generator: Generator, max_start: int, span: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """A random expert's parameters after a random epoch below `max_start`, and `span` epochs later.
+    def draw(
+        self, generator: Generator, max_start: int, span: int, *, min_start: int = 0
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """A random expert's parameters after a random epoch from `min_start` to below `max_start`, and `span` epochs later.
 
         On the generator's device, in the order of `network.parameters()`. Raises what `check_span` does.
         """
-        self.check_span(max_start, span)
+        self.check_span(max_start, span, min_start=min_start)
         expert = _below(self.num_experts, generator)
-        epoch = _below(max_start, generator)
+        epoch = min_start + _below(max_start - min_start, generator)
         trajectory, device = self._trajectories[expert], generator.device
         start, target = (tuple(_onto(value, device) for value in trajectory(when)) for when in (epoch, epoch + span))
         return start, target
