@@ -4,10 +4,18 @@ The kernels may come from anywhere: features of a network (FRePo, RFAD) or a clo
 """
 
 import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from core_distill.types import Batch
+
+_SMALLEST_PART = 1e-4
+
+Kernel = Callable[[Tensor, Tensor], Tensor]
+"""`kernel(left (a, *shape), right (b, *shape)) -> (a, b)`, differentiable in both."""
 
 
 def centred_labels(labels: Tensor, num_classes: int) -> Tensor:
@@ -40,11 +48,17 @@ def ridge_regression(
     )
     with torch.autocast(support_kernel.device.type, enabled=False):
         kernel = support_kernel.to(dtype)
-        kernel = kernel + (regularisation * kernel.diagonal().mean()) * torch.eye(
-            len(kernel), dtype=dtype, device=kernel.device
-        )
-        weights = torch.cholesky_solve(support_targets.to(dtype), _cholesky(kernel, regularisation))
+        factor = ridge_factor(kernel, regularisation * kernel.diagonal().mean(), regularisation=regularisation)
+        weights = torch.cholesky_solve(support_targets.to(dtype), factor)
         return (cross_kernel.to(dtype) @ weights).to(support_targets.dtype)
+
+
+def ridge_factor(kernel: Tensor, ridge: Tensor | float, *, regularisation: float) -> Tensor:
+    """The lower Cholesky factor of `kernel + ridge I`, `(n, n)`; `regularisation` is the value that an error names.
+
+    Raises, and becomes NaN on a CUDA device, as `ridge_regression`.
+    """
+    return _cholesky(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device), regularisation)
 
 
 def ridge_predictions(
@@ -78,15 +92,48 @@ def kernel_regression_loss(
     return 0.5 * (predictions - targets.detach()).square().sum(1).mean()
 
 
-def label_margin(targets: Tensor) -> Tensor:
-    """The mean over rows `(n, c)` of the largest minus the second largest value, each at most 1 / c; a scalar.
+def label_margin(targets: Tensor, *, most: float = 1.0) -> Tensor:
+    """The mean over rows `(n, c)` of the largest minus the second largest value, each at most `most / c`; a scalar.
 
-    FRePo's released code subtracts it from the loss, so that learned labels keep naming one class.
+    FRePo's released code subtracts it from the loss, so that learned labels keep naming one class; RCIG's too, with half
+    of it.
     """
     if targets.shape[1] < 2:
         raise ValueError("a margin needs at least 2 classes")
     best = targets.topk(2, dim=1).values
-    return (best[:, 0] - best[:, 1]).clamp(max=1 / targets.shape[1]).mean()
+    return (best[:, 0] - best[:, 1]).clamp(max=most / targets.shape[1]).mean()
+
+
+@torch.no_grad()
+def label_solve(kernel: Kernel, images: Tensor, real: Batch, *, num_classes: int, regularisation: float) -> Tensor:
+    """The targets `(n, c)` of `images (n, *shape)` whose `ridge_regression` predicts the labels of `real` best.
+
+    The least squares solution of smallest norm, `Phi^+ Y_t` with `Phi = K_ts (K_ss + regularisation tr(K_ss) / n I)^-1`
+    and `Y_t` the centred labels of the flat batch `real`, in float64: Label Solve of KIP (arXiv 2011.00050, equation 10).
+    Parts of `Phi` below a ten thousandth of the largest, as images that are alike give, count as zero. Its rows sum to 0;
+    `nearest_probabilities` makes labels of them. Not for the steps of a method: a card waits for it.
+
+    Raises `ValueError` as `ridge_regression`.
+    """
+    support, cross = kernel(images, images).to(torch.float64), kernel(real.images, images).to(torch.float64)
+    eye = torch.eye(len(images), dtype=torch.float64, device=images.device)
+    influence = ridge_regression(cross, support, eye, regularisation=regularisation)
+    targets = centred_labels(real.labels, num_classes).to(torch.float64)
+    solved: Tensor = torch.linalg.pinv(influence, rtol=_SMALLEST_PART) @ targets
+    return solved.to(images.dtype)
+
+
+def nearest_probabilities(targets: Tensor) -> Tensor:
+    """The probabilities `(n, c)` nearest to each row of `targets + 1 / c`: centred targets as labels for cross-entropy.
+
+    Projection onto the simplex by sorting (Duchi et al., ICML 2008, figure 1); centred probabilities come back as they were.
+    """
+    count = targets.shape[1]
+    rows = targets - targets.amax(1, keepdim=True)  # which moves no projection, and keeps huge targets exact at the top
+    ordered = rows.sort(dim=1, descending=True).values
+    excess = (ordered.cumsum(1) - 1) / torch.arange(1, count + 1, dtype=rows.dtype, device=rows.device)
+    kept = (ordered > excess).sum(1, keepdim=True)
+    return (rows - excess.gather(1, kept - 1)).clamp(min=0)
 
 
 def _cholesky(kernel: Tensor, regularisation: float) -> Tensor:

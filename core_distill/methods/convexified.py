@@ -1,0 +1,160 @@
+"""RCIG: implicit gradients of the one training problem whose end is known, that of a linearised network."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Generator, Tensor, nn
+
+from core_distill.augment import no_augment
+from core_distill.matching.attached import attach_gradient
+from core_distill.matching.batching import refuse_batch_statistics
+from core_distill.matching.convexified import (
+    ConvexProblem,
+    OuterLoss,
+    Vector,
+    at_most,
+    descend,
+    implicit_gradient,
+    outer_loss,
+)
+from core_distill.matching.kernels import centred_labels
+from core_distill.methods.adaptive_rate import AdaptiveRate
+from core_distill.methods.temperature import LearnedTemperature
+from core_distill.networks.pool import NetworkPool
+from core_distill.randomness import host_integers
+from core_distill.synthetic import SyntheticSet
+from core_distill.types import Batch, NetworkFactory, RealData, SiameseAugment
+
+_FIRST_INNER_RATE, _FIRST_INVERSE_RATE = 1e-5, 5e-5
+"""Where the released code starts to try rates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvexifiedGradients:
+    """RCIG (arXiv 2302.06755, Algorithm 1): a network of the pool, linearised, trained on the set and differentiated there.
+
+    A loss has the direct gradient, at a fixed body of the network, plus the implicit one, through where the body ends, at
+    most as long as the direct one. Images and labels get both. A synthetic image's target is its label minus 1 / c.
+
+    Pool, temperature and rates live in the method and go on from one `distill` to the next: a run of its own needs a method
+    of its own.
+
+    Args:
+        batch_size: real images of all classes a step.
+        inner_steps: of Adam on the convex problem of `ConvexProblem`.
+        inverse_steps: of Adam that find the product with the inverse Hessian.
+        regularisation: of that problem, for each synthetic image.
+        pool_size, max_age, network_rate: see `NetworkPool`.
+        pool_steps: a network trains 1 up to this many steps after its loss.
+        temperature_rate: of Adam on the logarithm of the factor on predictions.
+        rate_trials: see `AdaptiveRate`; tried once, in the first step.
+
+    Raises `ValueError` for values out of range, networks with batch statistics, a kernel that is not positive definite (on
+    a card the set becomes NaN), and a pool whose networks keep diverging.
+    """
+
+    private: ClassVar[bool] = False
+    class_wise: ClassVar[bool] = False
+    uses_step_size: ClassVar[bool] = False
+
+    real: RealData
+    new_network: NetworkFactory
+    augment: SiameseAugment = no_augment
+    batch_size: int = 1024
+    inner_steps: int = 20
+    inverse_steps: int = 20
+    regularisation: float = 5e-4
+    pool_size: int = 30
+    max_age: int = 100
+    network_rate: float = 5e-5
+    pool_steps: int = 15
+    temperature_rate: float = 0.03
+    rate_trials: int = 12
+    _pool: NetworkPool = field(init=False, repr=False, compare=False)
+    _temperature: LearnedTemperature = field(init=False, repr=False, compare=False)
+    _inner_rate: AdaptiveRate = field(init=False, repr=False, compare=False)
+    _inverse_rate: AdaptiveRate = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("inner_steps", "inverse_steps", "pool_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        pool = NetworkPool(self._start, size=self.pool_size, max_age=self.max_age, learning_rate=self.network_rate)
+        rates = {"first": _FIRST_INNER_RATE}, {"first": _FIRST_INVERSE_RATE}
+        inner, inverse = (AdaptiveRate(**rate, trials=self.rate_trials) for rate in rates)
+        parts = {"_pool": pool, "_inner_rate": inner, "_inverse_rate": inverse}
+        for name, part in (parts | {"_temperature": LearnedTemperature(self.temperature_rate)}).items():
+            object.__setattr__(self, name, part)
+
+    def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
+        """One network of the pool, one loss."""
+        pooled = self._pool.draw(generator)
+        real = self.real.batch(self.batch_size, generator)
+        seen_real, seen = self.augment(real, synthetic.batch(generator=generator), generator)
+        targets = self._targets(seen.labels)
+        problem = ConvexProblem(pooled.network, seen.images, targets, regularisation=self.regularisation)
+        tangent = self._trained(problem)
+        outer = outer_loss(problem, tangent, seen_real, self._temperature.on(seen.images.device))
+        implicit = implicit_gradient(problem, tangent, self._through_inverse(problem, outer.to_body))
+        yield _with_both(outer, implicit, seen.images, targets)
+        self._temperature.step(outer.to_temperature)
+        images, labels = synthetic.batch(generator=generator)[:2]
+        for _ in range(1 + int(host_integers(self.pool_steps, 1, generator, "pool steps"))):
+            pooled.step(Batch(images, self._targets(labels)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Pool, temperature and rates, which outlive the episodes."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with what was saved."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state_dict[name])
+
+    def _trained(self, problem: ConvexProblem) -> Vector:
+        """Where the body ends, trained on the synthetic set."""
+
+        def descent(rate: Tensor) -> tuple[Vector, Tensor]:
+            return descend(problem.slope, problem.start(), rate=rate, steps=self.inner_steps)
+
+        return _descended(self._inner_rate, descent, problem)
+
+    def _through_inverse(self, problem: ConvexProblem, vector: Vector) -> Vector:
+        """About `H^-1 vector`."""
+
+        def descent(rate: Tensor) -> tuple[Vector, Tensor]:
+            return descend(problem.inverse_slope(vector), problem.start(), rate=rate, steps=self.inverse_steps)
+
+        return _descended(self._inverse_rate, descent, problem)
+
+    def _targets(self, labels: Tensor) -> Tensor:
+        return centred_labels(labels, self.real.num_classes)
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "pool": self._pool,
+            "temperature": self._temperature,
+            "inner rate": self._inner_rate,
+            "inverse rate": self._inverse_rate,
+        }
+
+    def _start(self, generator: Generator) -> nn.Module:
+        network = self.new_network(generator)
+        refuse_batch_statistics(network)
+        return network
+
+
+def _descended(
+    rate: AdaptiveRate, descent: Callable[[Tensor], tuple[Vector, Tensor]], problem: ConvexProblem
+) -> Vector:
+    end, values = descent(rate.on(problem.images.device, lambda tried: descent(tried)[1]))
+    rate.hear(values)
+    return end
+
+
+def _with_both(outer: OuterLoss, implicit: tuple[Tensor, Tensor], images: Tensor, targets: Tensor) -> Tensor:
+    """The loss with its direct gradient and the implicit one, which is shortened to the length of the direct one."""
+    direct = (outer.to_images, outer.to_targets)
+    both = [a + at_most(b, a) for a, b in zip(direct, implicit, strict=True)]
+    return attach_gradient(outer.value, (images, targets), both)
