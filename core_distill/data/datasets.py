@@ -13,8 +13,10 @@ from torch.utils.data import IterableDataset
 from core_distill.data.arrays import holds_arrays, read_arrays
 from core_distill.data.folder import read_folder
 from core_distill.data.known import KNOWN_SETS
+from core_distill.data.known_texts import KNOWN_TEXTS
 from core_distill.data.pictures import picture_values, stack_pictures
 from core_distill.data.splits import DataSplits, Examples, make_splits
+from core_distill.data.text_folder import embedded_splits, holds_texts, load_texts
 
 
 class LabelledDataset(Protocol):
@@ -44,7 +46,9 @@ def load_data(
         source: one of `KNOWN_SETS`, or a folder: FOLDER/train/CLASS/*.png with FOLDER/test/CLASS/*.png, or
             FOLDER/CLASS/*.png, of which a fifth, always the same images, becomes the test set; or a folder with
             `train_images.npy`, `train_labels.npy`, `test_images.npy` and `test_labels.npy`, whose images stay on disk
-            and may be larger than memory. A name wins over a folder of that name; write ./digits for the folder.
+            and may be larger than memory. Texts, embedded as by `load_texts`, are one of `KNOWN_TEXTS`, or a folder with
+            `train.csv` or `train.txt`; they take no mean and std. A name wins over a folder of that name; write ./digits
+            for the folder.
         data_dir: where to look first for the files of a named set.
         validation_fraction: how much of each train class is held out, between 0 and 1; at least one image of two.
         download: let torchvision fetch a named set that is not on this machine into the user's cache folder.
@@ -55,6 +59,10 @@ def load_data(
     """
     if data_dir is not None and not Path(data_dir).is_dir():
         raise ValueError(f"data_dir {data_dir} is not a folder")
+    if source in KNOWN_TEXTS or (source not in KNOWN_SETS and holds_texts(Path(source).expanduser())):
+        if mean is not None or std is not None:
+            raise ValueError("texts take no mean and std: their embeddings are normalised, see load_texts")
+        return _load_texts(str(source), data_dir, download, validation_fraction, seed)
     known = KNOWN_SETS.get(source) if isinstance(source, str) else None
     if known is None:
         folder = _folder(source)
@@ -150,12 +158,24 @@ def _single(examples: tuple[Tensor, Tensor]) -> Examples:
     return Examples(images.float() if images.dtype == torch.float64 else images, labels)
 
 
+def _load_texts(
+    source: str, data_dir: str | Path | None, download: bool, validation_fraction: float, seed: int
+) -> DataSplits:
+    if data_dir is not None and source != "trec6":
+        warnings.warn(f"data_dir has no effect on {source}: its texts are elsewhere", stacklevel=3)
+    if source not in KNOWN_TEXTS:
+        return load_texts(source, validation_fraction=validation_fraction, seed=seed)
+    train, test = KNOWN_TEXTS[source](None if data_dir is None else Path(data_dir), download)
+    return embedded_splits(train, test, name=source, validation_fraction=validation_fraction, seed=seed)
+
+
 def _folder(source: str | Path) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        known = ", ".join(sorted(KNOWN_SETS))
+        known, texts = ", ".join(sorted(KNOWN_SETS)), ", ".join(sorted(KNOWN_TEXTS))
         raise ValueError(
-            f"unknown data set {str(source)!r}: known are {known}; the path of a folder of images works too"
+            f"unknown data set {str(source)!r}: known are {known}; of texts {texts}; the path of a folder of images works too, "
+            "or of texts"
         )
     return folder
 

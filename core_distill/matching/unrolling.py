@@ -68,6 +68,16 @@ def train_unrolled(
         raise ValueError(f"step_size must be a scalar or of shape ({steps},), got shape {tuple(step_size.shape)}")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+    check_run(network, start)
+    run = _Run(network, batch_at, steps, momentum, loss, truncated, current())
+    if memory_limit is not None:
+        run.check_memory(start, memory_limit)
+    ends: tuple[Tensor, ...] = _Unrolled.apply(run, images, labels, step_size, *start)
+    return ends
+
+
+def check_run(network: nn.Module, start: Sequence[Tensor]) -> None:
+    """Raise `ValueError` for a network that normalises over the batch, and for `start` of another network."""
     if has_batch_statistics(network):
         raise ValueError(
             "this network normalises over the batch, and steps are computed in pieces of a batch: "
@@ -76,11 +86,6 @@ def train_unrolled(
     shapes = [tuple(parameter.shape) for parameter in network.parameters()]
     if [tuple(value.shape) for value in start] != shapes:
         raise ValueError("start must have the shapes of the network's parameters: these are of another network")
-    run = _Run(network, batch_at, steps, momentum, loss, truncated, current())
-    if memory_limit is not None:
-        run.check_memory(start, memory_limit)
-    ends: tuple[Tensor, ...] = _Unrolled.apply(run, images, labels, step_size, *start)
-    return ends
 
 
 class _Run(NamedTuple):
@@ -119,7 +124,7 @@ class _Unrolled(torch.autograd.Function):
         for step in range(run.steps):
             gradients = loss_gradient(run.network, parameters, run.batch_at(step, images, labels), loss=run.loss)
             velocities = tuple(run.momentum * v + g for v, g in zip(velocities, gradients, strict=True))
-            parameters = _moved(parameters, velocities, -_rate(step_size, step))
+            parameters = _moved(parameters, velocities, -rate_of(step_size, step))
             kept += velocities
         ctx.run, ctx.num_parameters = run, len(start)
         ctx.save_for_backward(images, labels, step_size, *kept, *parameters)
@@ -137,7 +142,7 @@ class _Unrolled(torch.autograd.Function):
         with running_on(run.session):  # a backward pass on a card runs in a thread of its own
             for step in reversed(range(run.steps)):
                 walk.feel_step_size(step, velocities[step])
-                parameters = _moved(parameters, velocities[step], _rate(step_size, step))
+                parameters = _moved(parameters, velocities[step], rate_of(step_size, step))
                 walk.back(step, parameters, to_parameters=not run.truncated and (step > 0 or wants_start))
         starts = walk.adjoint if wants_start else [None] * ctx.num_parameters
         return None, walk.to_images, walk.to_labels, walk.to_step_size, *starts
@@ -165,12 +170,12 @@ class _Walk:
     def feel_step_size(self, step: int, velocities: Sequence[Tensor]) -> None:
         """`dL/dstep_size_t = -<adjoint_{t+1}, v_t>`."""
         if self.to_step_size is not None:
-            _rate(self.to_step_size, step).sub_(_dot(self.adjoint, velocities))
+            rate_of(self.to_step_size, step).sub_(_dot(self.adjoint, velocities))
 
     def back(self, step: int, parameters: Sequence[Tensor], *, to_parameters: bool) -> None:
         """Undo one step, which started at `parameters`."""
         self.to_velocities = tuple(self.run.momentum * value for value in self.to_velocities)
-        self.to_velocities = _moved(self.to_velocities, self.adjoint, -_rate(self.step_size, step))
+        self.to_velocities = _moved(self.to_velocities, self.adjoint, -rate_of(self.step_size, step))
         with torch.enable_grad():
             images = self.images.detach().requires_grad_(self.to_images is not None)
             labels = self.labels.detach().requires_grad_(self.to_labels is not None)
@@ -187,19 +192,20 @@ class _Walk:
         )
         for total, leaf in ((self.to_images, images), (self.to_labels, labels)):
             if total is not None:
-                total += _through(batch, felt, leaf)
+                total += through(batch, felt, leaf)
         if felt.parameters is not None:
             self.adjoint = tuple(a + r for a, r in zip(self.adjoint, felt.parameters, strict=True))
 
 
-def _through(batch: Batch, felt: Pulled, leaf: Tensor) -> Tensor:
+def through(batch: Batch, felt: Pulled, leaf: Tensor) -> Tensor:
     """What the batch's images and labels feel, carried back to what `batch_at` made them of."""
     pairs = [(batch.images, felt.images), (batch.labels, felt.labels)]
     values, cotangents = zip(*((value, feels) for value, feels in pairs if feels is not None), strict=True)
     return torch.autograd.grad(values, leaf, cotangents, retain_graph=True, materialize_grads=True)[0]
 
 
-def _rate(step_size: Tensor, step: int) -> Tensor:
+def rate_of(step_size: Tensor, step: int) -> Tensor:
+    """The step size of a step: the one that all share, or its own."""
     return step_size if step_size.dim() == 0 else step_size[step]
 
 

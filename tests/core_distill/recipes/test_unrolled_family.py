@@ -1,0 +1,94 @@
+"""The values of LD, RaT-BPTT, Maclaurin and SLDD for texts: published ones, and what the CPU schedule says of its own."""
+
+import pytest
+
+from core_distill.methods import LabelDistillation, RidgeLabelDistillation, TruncatedTraining, UnrolledTraining
+from core_distill.networks import TextCNN
+from core_distill.recipes import find_recipe, initial_set
+
+NAMES = ["ld", "ld-ridge", "maclaurin", "rat-bptt", "sldd-text"]
+
+PUBLISHED = {
+    "ld": (
+        LabelDistillation,
+        {
+            "batch_size": 1024,
+            "base_batch_size": 50,
+            "network_rate": 0.001,
+            "patience": 50,
+            "label_learning_rate": 0.001,
+        },
+    ),
+    "ld-ridge": (
+        RidgeLabelDistillation,
+        {"batch_size": 1024, "base_batch_size": 50, "regularisation": 1.0, "head_rate": 0.01, "patience": 50},
+    ),
+    "maclaurin": (
+        UnrolledTraining,
+        {
+            "inner_steps": 1,
+            "inner_epochs": 100,
+            "inner_momentum": 0.9,
+            "image_learning_rate": 0.04,
+            "step_sizes": "each",
+        },
+    ),
+    "rat-bptt": (
+        TruncatedTraining,
+        {"batch_size": 5000, "inner_steps": 200, "window": 60, "clip": 2.0, "step_size": 0.001, "steps": 600_000},
+    ),
+    "sldd-text": (
+        UnrolledTraining,
+        {"inner_steps": 1, "inner_epochs": 5, "step_size": 0.01, "image_learning_rate": 0.01, "network": "text-cnn"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_values(name):
+    recipe = find_recipe(name, images_per_class=10)
+    method, expected = PUBLISHED[name]
+    assert recipe.method.func is method
+    assert {key: recipe.values()[key] for key in expected} == expected
+    assert recipe.values()["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("images_per_class", [1, 3, 10, 50])
+def test_the_cpu_schedule_says_what_it_is(name, images_per_class):
+    recipe = find_recipe(name, images_per_class=images_per_class, schedule="cpu")
+    assert recipe.source.startswith("CPU schedule: ")
+    assert str(recipe.steps) in recipe.source
+    assert recipe.steps < find_recipe(name, images_per_class=images_per_class).steps
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_values_say_everything(name):
+    """As a federated client reads them: by name, then every value."""
+    paper, cpu = (find_recipe(name, images_per_class=10, schedule=schedule) for schedule in ("paper", "cpu"))
+    assert paper.with_values(cpu.values()).values() == cpu.values()
+
+
+@pytest.mark.parametrize(("data", "images_per_class", "patience"), [("", 10, 50), ("", 50, 200), ("cifar100", 1, 100)])
+def test_patience_follows_data_and_budget(data, images_per_class, patience):
+    assert find_recipe("ld", images_per_class=images_per_class, data=data).values()["patience"] == patience
+
+
+@pytest.mark.parametrize(("data", "augment"), [("fashion-mnist", "flip,rotate"), ("digits", "rotate")])
+def test_digits_are_not_mirrored(data, augment):
+    assert find_recipe("rat-bptt", images_per_class=1, data=data).values()["augment"] == augment
+
+
+@pytest.mark.parametrize("name", ["maclaurin", "sldd-text"])
+@pytest.mark.parametrize("schedule", ["cpu", "paper"])
+@pytest.mark.parametrize("images_per_class", [1, 3])
+def test_each_step_has_its_step_size(name, schedule, images_per_class, sampler):
+    recipe = find_recipe(name, images_per_class=images_per_class, schedule=schedule)
+    steps = recipe.values()["inner_steps"] * recipe.values()["inner_epochs"]
+    assert recipe.values()["inner_steps"] <= images_per_class
+    assert initial_set(sampler, recipe, seed=0).step_size.shape == (steps,)
+    assert recipe.learned == ("images", "labels", "step size")
+
+
+def test_texts_have_a_network_for_texts():
+    assert find_recipe("sldd-text", images_per_class=1).network in (TextCNN,)
