@@ -1,4 +1,4 @@
-"""Baselines that choose real images instead of learning synthetic ones: random, herding, k-means in feature space."""
+"""Baselines that choose real images instead of learning synthetic ones: at random, in feature space, by forgetting."""
 
 import math
 
@@ -72,6 +72,44 @@ def kmeans_coreset(data: ClassSampler, images_per_class: int, features: Tensor, 
             distances[:, nearest] = math.inf
             chosen.append(members[nearest])
     return torch.stack(chosen)
+
+
+def k_centre_coreset(data: ClassSampler, images_per_class: int, features: Tensor) -> Tensor:
+    """Greedy k-centre (Gonzalez 1985; Sener and Savarese, arXiv 1708.00489): images that leave none of their class far away.
+
+    The first is the one nearest to the class mean, each next the farthest from those taken, in the space of
+    `features (n, d)`. Returns positions in `data`, int64 `(k * images_per_class,)`, class by class in the order taken.
+    Raises `ValueError`, naming the class, where one has fewer images.
+    """
+    _check_features(data, features)
+    members = _members(data, images_per_class)
+    return torch.cat([own[_spread(features[own].double(), images_per_class)] for own in members])
+
+
+def _spread(features: Tensor, count: int) -> Tensor:
+    chosen = [(features - features.mean(0)).square().sum(1).argmin()]
+    distances = torch.full((len(features),), math.inf, dtype=features.dtype, device=features.device)
+    for _ in range(count - 1):
+        distances = torch.minimum(distances, (features - features[chosen[-1]]).square().sum(1))
+        distances = distances.index_fill(0, chosen[-1], -math.inf)
+        chosen.append(distances.argmax())
+    return torch.stack(chosen)
+
+
+def forgetting_coreset(data: ClassSampler, images_per_class: int, forgotten: Tensor, generator: Generator) -> Tensor:
+    """The images of each class that training forgot most often (Toneva et al., arXiv 1812.05159); equal counts at random.
+
+    `forgotten (n,)` counts, for each image of `data`, how often it was classified correctly and then no more; one that
+    never was counts more than any other, one that nobody looked at has -1 and is taken last. Returns positions in `data`,
+    int64 `(k * images_per_class,)`, class by class. Raises `ValueError`, naming the class, where one has fewer images.
+    """
+    if forgotten.shape != (len(data),):
+        raise ValueError(f"forgotten needs the shape ({len(data)},), a count an image, got {tuple(forgotten.shape)}")
+    chosen = []
+    for members in _members(data, images_per_class):
+        shuffled = members[torch.randperm(len(members), generator=generator, device=generator.device).to(data.device)]
+        chosen.append(shuffled[forgotten[shuffled].argsort(descending=True, stable=True)[:images_per_class]])
+    return torch.cat(chosen)
 
 
 @torch.no_grad()

@@ -12,8 +12,10 @@ from core_distill.data import (
     ClassSampler,
     coresets,
     embed,
+    forgetting_coreset,
     herding_coreset,
     images_for_bytes,
+    k_centre_coreset,
     kmeans_coreset,
     random_coreset,
 )
@@ -192,3 +194,27 @@ def test_images_for_bytes():
     assert images_for_bytes(0, data) == 1
     assert images_for_bytes(10**9, data) == 20
     assert images_for_bytes(10**9, UNBALANCED) == 4
+
+
+def test_k_centre_takes_the_middle_and_then_the_farthest():
+    """On a line: the mean of 0, 1, 2, 3, 10 is 3.2; from 3 the farthest is 10, from both 0, then 1 and 2 tie at 1."""
+    images = torch.tensor([0.0, 1, 2, 3, 10, 5, 5.5]).view(-1, 1, 1, 1)
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1])
+    data = ClassSampler(images, labels, num_classes=2, mean=[0.0], std=[1.0])
+    features = data.images.flatten(1)
+    chosen = k_centre_coreset(data, 2, features)
+    assert features[chosen].flatten().tolist()[:2] == [3.0, 10.0]
+    (first,) = [k_centre_coreset(data.subset(torch.arange(5)), 5, features[:5])]
+    assert features[first].flatten().tolist()[:3] == [3.0, 10.0, 0.0]
+    assert len(set(first.tolist())) == 5
+
+
+def test_what_is_forgotten_most_is_taken_and_what_nobody_looked_at_last():
+    data = ClassSampler(torch.zeros(6, 1, 2, 2), torch.tensor([0, 0, 0, 1, 1, 1]), num_classes=2, mean=[0.0], std=[1.0])
+    counts = torch.tensor([0, 3, -1, 2, 2, -1])
+    for seed in range(5):
+        chosen = forgetting_coreset(data, 2, counts, derive_generator(seed)).tolist()
+        assert chosen[:2] == [1, 0]
+        assert sorted(chosen[2:]) == [3, 4]
+    with pytest.raises(ValueError, match="a count an image"):
+        forgetting_coreset(data, 1, counts[:3], derive_generator(0))

@@ -5,9 +5,16 @@ import functools
 import pytest
 import torch
 
-from core_distill.data import ClassSampler, herding_coreset, kmeans_coreset, random_coreset
+from core_distill.data import (
+    ClassSampler,
+    forgetting_coreset,
+    herding_coreset,
+    k_centre_coreset,
+    kmeans_coreset,
+    random_coreset,
+)
 from core_distill.evaluation import BASELINES, check_baselines, select_baselines
-from core_distill.evaluation.baselines import _features
+from core_distill.evaluation.baselines import _Candidates
 from core_distill.networks import ConvNet
 from core_distill.randomness import derive_generator
 
@@ -33,7 +40,7 @@ def test_a_budget_buys_as_many_images_a_class_as_fit(budget, count, sampler):
 
 def test_never_more_than_the_smallest_class_has(sampler):
     uneven = sampler.subset(torch.tensor([0, 1, 2, 3, 12, 13, 24, 25, 26]))
-    assert [selection.images_per_class for selection in select(uneven, 10**6)] == [2, 2, 2]
+    assert [selection.images_per_class for selection in select(uneven, 10**6)] == [2] * len(BASELINES)
 
 
 def test_colour_images_cost_three_times_as_much():
@@ -55,7 +62,7 @@ def test_only_real_images_of_their_own_class_and_none_twice(name, sampler):
     assert torch.equal(everything.labels[[found[0] for found in places]], selection.batch.labels)
 
 
-def test_the_three_choose_differently_and_each_by_the_seed(sampler):
+def test_they_choose_differently_and_each_by_the_seed(sampler):
     first, again, other = (select(sampler, 2 * CLASS, seed=seed) for seed in (0, 0, 1))
     assert [selection.name for selection in first] == list(BASELINES)
     for one, same, another in zip(first, again, other, strict=True):
@@ -73,11 +80,14 @@ def test_a_baseline_is_the_same_alone_and_among_others(name, sampler):
 
 
 def test_each_name_is_the_selection_it_says(sampler):
-    features = _features(sampler, SMALL, 0, 10_000, 1)
+    candidates = _Candidates(train=sampler, architecture=SMALL, seed=0, num_images=10_000, epochs=1)
+    features, by = candidates.features, functools.partial(derive_generator, 0, "baseline")
     expected = {
-        "random": random_coreset(sampler, 2, derive_generator(0, "baseline", "random")),
+        "random": random_coreset(sampler, 2, by("random")),
         "herding": herding_coreset(sampler, 2, features),
-        "kmeans": kmeans_coreset(sampler, 2, features, derive_generator(0, "baseline", "kmeans")),
+        "kmeans": kmeans_coreset(sampler, 2, features, by("kmeans")),
+        "k-centre": k_centre_coreset(sampler, 2, features),
+        "forgetting": forgetting_coreset(sampler, 2, candidates.forgotten(), by("forgetting")),
     }
     for selection in select(sampler, 2 * CLASS):
         assert torch.equal(selection.batch.images, sampler.take(expected[selection.name]).images)
@@ -89,7 +99,9 @@ def test_nothing_asked_for_costs_nothing(sampler):
 
 def test_unknown_names_are_told_with_the_known(sampler):
     for call in (check_baselines, lambda names: select(sampler, CLASS, names=names)):
-        with pytest.raises(ValueError, match="unknown baseline best, worst; known: random, herding, kmeans"):
+        with pytest.raises(
+            ValueError, match="unknown baseline best, worst; known: random, herding, kmeans, k-centre, forgetting"
+        ):
             call(("worst", "random", "best"))
 
 
@@ -97,3 +109,22 @@ def test_global_randomness_is_not_touched(sampler):
     before = torch.get_rng_state()
     select(sampler, 2 * CLASS)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_forgetting_counts_what_was_right_and_then_wrong(sampler, monkeypatch):
+    """Each epoch this network says another class: images of class 0 are right at first and again at last, those of class 1
+    never, those of class 2 once."""
+    said = iter([0, 2, 0])
+    monkeypatch.setattr("core_distill.evaluation.baselines.fit", lambda *_, **__: None)
+
+    def answer(network, images):
+        return torch.nn.functional.one_hot(torch.full((len(images),), next(said)), 3).float()
+
+    monkeypatch.setattr("core_distill.evaluation.baselines.logits", answer)
+    candidates = _Candidates(train=sampler, architecture=SMALL, seed=0, num_images=30, epochs=3)
+    counts = candidates.forgotten()
+    assert sorted(set(counts.tolist())) == [-1, 1, 3]
+    assert (counts == -1).sum() == 6
+    assert set(counts[sampler.labels == 0].tolist()) <= {1, -1}
+    assert set(counts[sampler.labels == 1].tolist()) <= {3, -1}
+    assert set(counts[sampler.labels == 2].tolist()) <= {1, -1}

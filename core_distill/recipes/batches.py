@@ -1,0 +1,26 @@
+"""How a recipe's method draws real images for its losses: at random, or representatives of their class."""
+
+from collections.abc import Callable, Mapping
+
+from core_distill.data import ClassSampler
+from core_distill.data.representatives import RepresentativeSampler
+from core_distill.types import NetworkFactory, RealData
+
+NewBatches = Callable[[ClassSampler, NetworkFactory], RealData]
+"""Makes what a method draws from; its keyword-only values are the recipe's."""
+
+
+def uniform(real: ClassSampler, new_network: NetworkFactory) -> RealData:
+    """Random images of each class: the sampler itself."""
+    return real
+
+
+def representative(
+    real: ClassSampler, new_network: NetworkFactory, *, refresh: int = 10, candidates: int = 512
+) -> RealData:
+    """The images nearest to clusters of each class, chosen anew every `refresh` draws; see `RepresentativeSampler`."""
+    return RepresentativeSampler(real, new_network, refresh=refresh, candidates=candidates)
+
+
+BATCHES: Mapping[str, NewBatches] = {"representative": representative, "uniform": uniform}
+"""The ways to draw by name."""
