@@ -1,6 +1,5 @@
 """Peak memory of a unit of work: each runner in a fresh process, since a peak never goes down again."""
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import torch
 from core_distill.benchmark.inputs import Size, make_inputs
 from core_distill.benchmark.runners import PRECISIONS, prepare
 from core_distill.benchmark.work import WORK
+from core_distill.peak_memory import listed_kibibytes, lower_peak, peak_bytes
 
 _PROGRAM = "from core_distill.benchmark.memory import answer; answer()"
 _STATUS = Path("/proc/self/status")
@@ -60,17 +60,17 @@ def answer() -> None:
         _stop_before_swapping()
     else:
         torch.empty(1, device=device)  # the counts of a card start with its first tensor
-    _lower_peak(device)
-    before = _peak(device)
+    lower_peak(device)
+    before = peak_bytes(device)
     after: int | None
     try:
         inputs = make_inputs(Size(**told["size"]), device)
         parts = prepare(told["runner"], WORK[told["work"]], inputs, compiled=told["compiled"], peers=peers)
         for _ in range(2 if told["compiled"] and told["runner"] in PRECISIONS else 1):
-            _lower_peak(device)
+            lower_peak(device)
             for part in parts:
                 part.run()
-        after = _peak(device) - before
+        after = peak_bytes(device) - before
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
@@ -78,36 +78,12 @@ def answer() -> None:
     sys.stdout.write(json.dumps({"peak_bytes": after}) + "\n")
 
 
-def _peak(device: torch.device) -> int:
-    """The most bytes held so far. Linux counts a parent's peak in `ru_maxrss` of its child, but not in `VmHWM`."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if _STATUS.exists():
-        return 1024 * _kibibytes(_STATUS, "VmHWM")
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _lower_peak(device: torch.device) -> None:
-    """Start the count at what is held now, where the system can (Linux, proc(5))."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
 def _stop_before_swapping() -> None:
     """Let allocations fail here rather than have the system end a process of its choice."""
     free = Path("/proc/meminfo")
     if _STATUS.exists() and free.exists():
-        held, available = _kibibytes(_STATUS, "VmSize"), _kibibytes(free, "MemAvailable")
+        held, available = listed_kibibytes(_STATUS, "VmSize"), listed_kibibytes(free, "MemAvailable")
         import resource
 
         limit = 1024 * int(held + _FREE_SHARE * available)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _kibibytes(listing: Path, name: str) -> int:
-    (line,) = [line for line in listing.read_text().splitlines() if line.startswith(f"{name}:")]
-    return int(line.split()[1])

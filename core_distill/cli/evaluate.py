@@ -1,13 +1,26 @@
 """`stillroom evaluate`."""
 
 import functools
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core_distill.cli.console import print_table, progress
-from core_distill.cli.options import Compile, Compute, DataDir, Device, Piece, Seed, pick_device, pick_engine
+from core_distill.cli.options import (
+    Compile,
+    Compute,
+    DataDir,
+    Device,
+    Piece,
+    Seed,
+    megabytes,
+    pick_device,
+    pick_engine,
+)
+from core_distill.cli.studies import Study, show_architecture_search, show_dc_bench, show_dd_ranking
 
 if TYPE_CHECKING:
     from core_distill.data import ClassSampler, DataSplits
@@ -32,6 +45,26 @@ def evaluate(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
     augment: Annotated[bool, typer.Option(help="Train with DSA's augmentation")] = True,
     on: Annotated[str, typer.Option(help="Which real images: test, or validation (to choose by)")] = "test",
+    dd_ranking: Annotated[
+        bool, typer.Option("--dd-ranking", help="Instead: how much the images do, beside labels and augmentation")
+    ] = False,
+    dc_bench: Annotated[
+        bool, typer.Option("--dc-bench", help="Instead: on several networks, under several augmentations")
+    ] = False,
+    nas: Annotated[
+        bool, typer.Option("--nas", help="Instead: whether the set ranks small networks as real images do")
+    ] = False,
+    real_epochs: Annotated[int, typer.Option(min=1, help="Epochs on all real images, for --dd-ranking and --nas")] = 10,
+    real_accuracy: Annotated[
+        float, typer.Option(help="For --dd-ranking, accuracy after training on all real images, 0 to 1; 0 measures it")
+    ] = 0.0,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="For --dd-ranking: five learning rates for each set, by validation images")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where these write their scores  [default: beside the artefact]", show_default=False),
+    ] = None,
     seed: Seed = 0,
     data_dir: DataDir = None,
     device: Device = "auto",
@@ -46,31 +79,71 @@ def evaluate(
         stillroom evaluate runs/digits-dm-ipc10-seed0/synthetic.safetensors
 
         stillroom evaluate synthetic.safetensors --network all --on validation
+
+        stillroom evaluate synthetic.safetensors --dd-ranking --real-epochs 20
     """
     from core_distill.augment import dsa_for, no_augment
     from core_distill.evaluation import Protocol
-    from core_distill.networks import NETWORKS
+    from core_distill.networks import NETWORKS, networks_for
     from core_distill.synthetic.storage import load_artefact
 
     _check_names(network, on)
     released = load_artefact(artefact)
-    names = sorted(NETWORKS) if "all" in network else network
-    chosen = {name: NETWORKS[name] for name in names} or _network_of(released)
+    names = sorted(networks_for(released.synthetic.batch().images.shape[1:])) if "all" in network else network
+    chosen: dict[str, Architecture] = {name: NETWORKS[name] for name in names} or _network_of(released)
     splits = _real_data(artefact, released, data, data_dir)
     device = pick_device(device)
-    train, engine = released.synthetic.to(device).batch(), pick_engine(compute, compile_, piece, device)
-    real = splits.test if on == "test" else splits.validation
-    rows = []
+    engine = pick_engine(compute, compile_, piece, device)
+    name, architecture = next(iter(chosen.items()))
+    protocol = Protocol(
+        network=architecture,
+        num_networks=networks,
+        epochs=epochs,
+        augment=dsa_for(splits.name) if augment else no_augment,
+    )
+    study = Study(
+        path=artefact,
+        released=released._replace(synthetic=released.synthetic.to(device)),
+        splits=replace(splits, test=splits.test if on == "test" else splits.validation),
+        on=on,
+        own=name,
+        others={other: chosen[other] for other in list(chosen)[1:]} or _others(released, name),
+        protocol=protocol,
+        real_epochs=real_epochs,
+        real_accuracy=real_accuracy,
+        tune=tune,
+        seed=seed,
+        engine=engine,
+        device=device,
+        out=out,
+    )
+    wanted = {show_dd_ranking: dd_ranking, show_dc_bench: dc_bench, show_architecture_search: nas}
+    for show in [show for show, asked in wanted.items() if asked] or [functools.partial(_show_accuracy, chosen)]:
+        show(study)
+
+
+def _show_accuracy(chosen: "dict[str, Architecture]", study: Study) -> None:
+    """Measure and print the accuracy of each network."""
+    import torch
+
+    from core_distill.peak_memory import Peak
+
+    train, rows = study.released.synthetic.batch(), []
     for name, architecture in chosen.items():
-        protocol = Protocol(
-            network=architecture,
-            num_networks=networks,
-            epochs=epochs,
-            augment=dsa_for(splits.name) if augment else no_augment,
-        )
-        score = _score(name, train, real, protocol, seed, engine)
-        rows.append((name, str(score), ", ".join(f"{100 * value:.1f}" for value in score.accuracies)))
-    print_table(f"Accuracy on {splits.name} {on} ({len(real)} images)", ("network", "accuracy", "each"), rows)
+        start, peak = time.monotonic(), Peak(torch.device(study.device))
+        protocol = replace(study.protocol, network=architecture)
+        score = _score(name, train, study.splits.test, protocol, study.seed, study.engine)
+        each = ", ".join(f"{100 * value:.1f}" for value in score.accuracies)
+        rows.append((name, str(score), each, f"{time.monotonic() - start:.0f} s", megabytes(peak.num_bytes)))
+    print_table(f"Accuracy on {study.title}", ("network", "accuracy", "each", "evaluation", "peak memory"), rows)
+
+
+def _others(released: "Artefact", own: str) -> "dict[str, Architecture]":
+    """The architectures that a set may go to, but for its own."""
+    from core_distill.networks import networks_for
+
+    found = networks_for(released.synthetic.batch().images.shape[1:])
+    return {name: found[name] for name in sorted(found) if name != own.split(",")[0]}
 
 
 def _network_of(released: "Artefact") -> "dict[str, Architecture]":

@@ -1,12 +1,13 @@
 """The standard protocol: fresh networks trained on the small set alone, then tested on real images they never saw."""
 
-from collections.abc import Callable, Iterator, Sequence
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Generator, Tensor, nn
 
-from core_distill.augment import Dsa, all_operations
+from core_distill.augment import all_operations
 from core_distill.data import ClassSampler
 from core_distill.engine import Engine, Tell, can_stack, chosen, ignore, logits, running_on, training_session
 from core_distill.evaluation.scores import Score
@@ -20,6 +21,17 @@ _CHUNK = 1000
 """Test images that are normalised at once."""
 
 
+class Augmentation(typing.Protocol):
+    """How images are changed while networks train on them, such as `Dsa`; without `operations`, not at all."""
+
+    @property
+    def operations(self) -> tuple[str, ...]: ...
+
+    def per_image(self, images: Tensor, generator: Generator) -> Tensor:
+        """`images (n, *shape)`, each with a draw of its own."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """How a set is evaluated (the released code of DC, DSA and DM): SGD, learning rate divided by ten at half time.
@@ -31,7 +43,7 @@ class Protocol:
     network: Architecture = ConvNet
     num_networks: int = 3
     epochs: int = 300
-    augment: Dsa = all_operations
+    augment: Augmentation = all_operations
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -129,18 +141,34 @@ def evaluate(
     `watch` hears of every network that is done, `tell` of compiling. Neither batch nor global randomness is touched.
     Training runs on the batch's device. Raises `ValueError` where the images of `train` and `test` differ in shape.
     """
-    if train.images.shape[1:] != test.images.shape[1:]:
-        shapes = f"{tuple(train.images.shape[1:])} and {test.image_shape}"
-        raise ValueError(f"training and test images must be of one shape, got {shapes}")
-    test = test.to(train.images.device)
-    accuracies = []
-    networks = trained_networks(train, protocol, image_shape=test.image_shape, num_classes=test.num_classes, seed=seed)
+    return evaluate_on_each(train, {"test": test}, protocol, seed=seed, watch=watch, engine=engine, tell=tell)["test"]
+
+
+def evaluate_on_each(
+    train: Batch,
+    tests: Mapping[str, ClassSampler],
+    protocol: Protocol,
+    *,
+    seed: int,
+    watch: Watch | None = None,
+    engine: Engine | None = None,
+    tell: Tell = ignore,
+) -> dict[str, Score]:
+    """`evaluate` on several sets of real images, by name, of networks that are trained once: to choose on one of them."""
+    device, shape = train.images.device, tuple(train.images.shape[1:])
+    others = [str(test.image_shape) for test in tests.values() if test.image_shape != shape]
+    if others:
+        raise ValueError(f"training and test images must be of one shape, got {shape} and {', '.join(others)}")
+    tests = {name: test.to(device) for name, test in tests.items()}
+    num_classes = next(iter(tests.values())).num_classes
     seen = protocol.num_networks * protocol.epochs * len(train.images)
-    example = network_factory(protocol.network, test.image_shape, test.num_classes)(derive_generator(0))
-    session = training_session(chosen(engine), example, test.image_shape, seen, train.images.device, tell=tell)
-    with running_on(session):
-        for network in networks:
-            accuracies.append(accuracy(network, test))
+    example = network_factory(protocol.network, shape, num_classes)(derive_generator(0))
+    accuracies: dict[str, list[float]] = {name: [] for name in tests}
+    with running_on(training_session(chosen(engine), example, shape, seen, device, tell=tell)):
+        networks = trained_networks(train, protocol, image_shape=shape, num_classes=num_classes, seed=seed)
+        for done, network in enumerate(networks, 1):
+            for name, test in tests.items():
+                accuracies[name].append(accuracy(network, test))
             if watch is not None:
-                watch(len(accuracies))
-    return Score(tuple(accuracies))
+                watch(done)
+    return {name: Score(tuple(found)) for name, found in accuracies.items()}

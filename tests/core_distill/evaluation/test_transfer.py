@@ -21,7 +21,7 @@ def test_every_architecture_is_scored_by_the_protocol(sampler):
         "resnet18": functools.partial(ResNet18, width=4),
     }
     scores = transfer(flat, sampler, protocol, seed=3, architectures=architectures)
-    assert set(scores) == {"convnet", "lenet", "mlp", "resnet18"}
+    assert set(scores) == {"convnet", "lenet", "mlp", "resnet18", "text-cnn"}
     assert all(len(score.accuracies) == 2 for score in scores.values())
     alone = evaluate(flat, sampler, dataclasses.replace(protocol, network=MLP), seed=3)
     assert scores["mlp"] == alone

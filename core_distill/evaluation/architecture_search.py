@@ -1,0 +1,101 @@
+"""Whether a set ranks architectures as real data does: what DC-BENCH asks of a set for architecture search.
+
+DC-BENCH searches NAS-Bench-201 with DARTS-PT; here it is a small space of convolutional networks, each trained twice.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from core_distill.data import ClassSampler
+from core_distill.engine import Engine
+from core_distill.evaluation.scores import Score
+from core_distill.evaluation.train_from_scratch import Protocol, evaluate
+from core_distill.networks import Architecture
+from core_distill.synthetic import SyntheticSet
+from core_distill.types import Batch
+
+Keep = Callable[[str, Callable[[], Score]], Score]
+"""`keep(name, measure)`: what was measured before under the name, or what `measure` says now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """Each architecture's score after training on the set and after training on real data, by name."""
+
+    synthetic: Mapping[str, Score]
+    real: Mapping[str, Score]
+
+    @property
+    def correlation(self) -> float:
+        """Spearman's, of the mean accuracies."""
+        return rank_correlation(
+            [score.mean for score in self.synthetic.values()], [self.real[name].mean for name in self.synthetic]
+        )
+
+    @property
+    def chosen(self) -> str:
+        """The architecture that does best after training on the set."""
+        return max(self.synthetic, key=lambda name: self.synthetic[name].mean)
+
+    def as_json(self) -> dict[str, object]:
+        best = max(score.mean for score in self.real.values())
+        return {
+            "rank_correlation": self.correlation,
+            "chosen": self.chosen,
+            "real_accuracy_of_chosen": self.real[self.chosen].mean,
+            "best_real_accuracy": best,
+        }
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rank correlation, from -1 to 1, equal values sharing a rank; 0 where all of one side are equal.
+
+    Raises `ValueError` for sequences of different lengths, or of less than two.
+    """
+    if len(first) != len(second) or len(first) < 2:
+        raise ValueError(f"a correlation needs two numbers or more on both sides, got {len(first)} and {len(second)}")
+    ranks = _ranks(first), _ranks(second)
+    if any(len(set(side)) == 1 for side in ranks):
+        return 0.0
+    return statistics.correlation(*ranks)
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """How many are below, and half of those that are equal."""
+    return [sum((other < value) + (other == value) / 2 for other in values) for value in values]
+
+
+def rank_architectures(
+    synthetic: SyntheticSet,
+    train: ClassSampler,
+    test: ClassSampler,
+    protocol: Protocol,
+    *,
+    space: Mapping[str, Architecture],
+    real_epochs: int,
+    seed: int,
+    keep: Keep = lambda name, measure: measure(),
+    engine: Engine | None = None,
+) -> Ranked:
+    """Train each network of `space` on the set by `protocol`, and on all of `train` for `real_epochs`; both tested on `test`.
+
+    All real images are in memory at once. `keep` may remember scores, each as soon as it is there. Raises `ValueError` for
+    a space of less than two.
+    """
+    if len(space) < 2:
+        raise ValueError(f"architectures are ranked among at least two, got {len(space)}")
+    own = Batch(*(part.detach() for part in synthetic.batch()[:2]))
+    train = train.to(synthetic.device)
+    real = train.take(torch.arange(len(train), device=train.device))
+    found: dict[str, dict[str, Score]] = {"synthetic": {}, "real": {}}
+    for name, network in space.items():
+        for part, batch, epochs in (("synthetic", own, protocol.epochs), ("real", real, real_epochs)):
+            by = replace(protocol, network=network, epochs=epochs)
+            found[part][name] = keep(
+                f"{name}, {part}",
+                lambda batch=batch, by=by: evaluate(batch, test, by, seed=seed, engine=engine),  # type: ignore[misc]
+            )
+    return Ranked(**found)
