@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from core_distill.cli.benchmark_accuracy import accuracy
 from core_distill.cli.console import console, print_table, progress
 from core_distill.cli.extras import install_hint
-from core_distill.cli.options import Compile, Device, pick_device, typed_command
+from core_distill.cli.options import Compile, Device, numbers, pick_device, typed_command, words
 
 benchmark = typer.Typer(
     no_args_is_help=True,
@@ -69,16 +70,16 @@ def speed(
     from core_distill.benchmark.report import table
 
     plan = Plan(
-        work=_words(work) or tuple(WORK),
+        work=words(work) or tuple(WORK),
         size=Size(width=width, batch_real=batch_real, real_images=real_images, test_images=test_images),
         values={
-            "num_classes": _numbers("--classes", classes),
-            "images_per_class": _numbers("--ipc", ipc),
-            "inner_steps": _numbers("--inner-steps", inner_steps),
-            "side": _numbers("--side", side),
+            "num_classes": numbers("--classes", classes),
+            "images_per_class": numbers("--ipc", ipc),
+            "inner_steps": numbers("--inner-steps", inner_steps),
+            "side": numbers("--side", side),
         },
         rounds=rounds,
-        precisions=_words(compute),
+        precisions=words(compute),
         compiled=compiled,
         peers=tuple(peer),
         memory=memory,
@@ -105,12 +106,4 @@ def _written(results: dict[str, Any], out: Path) -> list[str]:
     return written
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def _numbers(option: str, text: str) -> tuple[int, ...]:
-    words = _words(text)
-    if not words or not all(word.isdecimal() for word in words):
-        raise ValueError(f"{option} takes whole numbers with commas, such as 10,1,50; got {text!r}")
-    return tuple(int(word) for word in words)
+benchmark.command()(accuracy)

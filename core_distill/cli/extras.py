@@ -7,7 +7,7 @@ _EXTRAS = {
     "flwr": "federated",
     "flwr_datasets": "federated",
     "matplotlib": "benchmark",
-    "ray": "federated",
+    "ray": "cluster",
 }
 """Third-party modules an extra installs, and the extra."""
 

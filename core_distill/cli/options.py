@@ -67,6 +67,29 @@ def read_settings(settings: list[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in settings)
 
 
+def chosen_kinds(**kinds: str) -> dict[str, str]:
+    """Those of a recipe's kinds that an option names; an empty one leaves the recipe's own."""
+    return {name: kind for name, kind in kinds.items() if kind}
+
+
+def words(text: str) -> tuple[str, ...]:
+    """`"dc, dm"` as `("dc", "dm")`, each word once."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """`"10,1"` as `(10, 1)`; `ValueError` that names the option for other text."""
+    found = words(text)
+    if not found or not all(word.isdecimal() for word in found):
+        raise ValueError(f"{option} takes whole numbers with commas, such as 10,1,50; got {text!r}")
+    return tuple(int(word) for word in found)
+
+
+def megabytes(num_bytes: int | None) -> str:
+    """How tables say an amount of memory; empty where it was not measured."""
+    return "" if num_bytes is None else f"{num_bytes / 1e6:.0f} MB"
+
+
 def typed_command() -> str:
     """The command as it was typed, for the record."""
     return shlex.join(["stillroom", *sys.argv[1:]])
