@@ -17,7 +17,7 @@ from core_distill.data import ClassSampler
 from core_distill.data.splits import channel_statistics
 from core_distill.randomness import derive_generator
 from core_distill.recipes import Recipe, condense
-from core_distill.synthetic import HardLabels
+from core_distill.recipes.labels import hard
 
 Group = tuple[int, int]
 """A task label and a class number: what the memory is balanced over. The task is 0 where a stream has none."""
@@ -207,8 +207,8 @@ class DistilledBuffer(ExemplarsBuffer):  # type: ignore[misc]
 
 
 def _refuse_soft_labels(recipe: Recipe) -> None:
-    if recipe.labels is not HardLabels:
+    if recipe.labels is not hard:
         raise ValueError(
-            f"replay uses hard labels, but recipe {recipe.name} learns them; change it with "
+            f"replay uses hard labels, but recipe {recipe.name} has others; change it with "
             'recipe.with_values({"labels": "hard"})'
         )

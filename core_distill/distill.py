@@ -125,7 +125,8 @@ def _update(
         raise ValueError("the loss does not depend on anything that is learned")
     loss.backward(inputs=learned)
     if first:
-        still = [name for name, parameter in synthetic.named_parameters() if parameter.grad is None]
+        moving = [(name, value) for name, value in synthetic.named_parameters() if value.requires_grad]
+        still = [name for name, parameter in moving if parameter.grad is None]
         if still:
             raise ValueError(
                 f"this method gives no gradient to {', '.join(still)}: it would never move; "

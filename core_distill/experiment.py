@@ -6,16 +6,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from core_distill.checkpoint import Checkpoint
 from core_distill.data import DataSplits
-from core_distill.distill import Progress, distill
+from core_distill.distill import Progress
 from core_distill.engine import DEFAULT_ENGINE, Engine, running_on
 from core_distill.environment import hardware, versions
-from core_distill.evaluation import BASELINES, Protocol, Score, check_baselines, evaluate, select_baselines
+from core_distill.evaluation import USUAL_BASELINES, Protocol, Score, check_baselines, evaluate, select_baselines
 from core_distill.files import write_atomically
 from core_distill.partials import wrapped
+from core_distill.peak_memory import Peak
 from core_distill.progress import Remembering, ShowProgress, silent
-from core_distill.recipes import Recipe, prepare
+from core_distill.recipes import Recipe, prepare, run_plan
 from core_distill.run_folder import RunFolder, checkpoint_of
 from core_distill.sharding import ALONE, Processes, check_class_wise, shard
 from core_distill.synthetic import SyntheticSet
@@ -44,7 +47,7 @@ class Experiment:
     seed: int = 0
     device: str = "cpu"
     protocol: Protocol | None = field(default_factory=Protocol)
-    baselines: tuple[str, ...] = BASELINES
+    baselines: tuple[str, ...] = USUAL_BASELINES
     precision: str = "uint8"
     checkpoint_seconds: float = 20.0
     engine: Engine = DEFAULT_ENGINE
@@ -121,7 +124,8 @@ def run_experiment(
 
     The folder holds the checkpoint, the artefact, its picture and the results; see `RunFolder`. Every score is written as
     soon as it is there. A recipe with experts keeps them in `experts_folder`, which runs may share, by default in `out`;
-    training them took `expert_seconds`, whichever run did it. `command` is how a person would start it, for the record.
+    training them took `expert_seconds`, whichever run did it. Bytes of memory, `peak_bytes`, are those of `Peak`. `command`
+    is how a person would start it, for the record.
     Of several `processes`, all distil, and the leader alone writes, evaluates and has results to return.
     Raises what `distill`, `evaluate`, `RunFolder` and `shard` raise.
     """
@@ -167,10 +171,11 @@ def run_experiment(
 def _distilled(
     experiment: Experiment, checkpoint: Checkpoint, experts_folder: Path, show: ShowProgress, processes: Processes
 ) -> tuple[SyntheticSet, dict[str, float]]:
-    """The synthetic set, and what took how many seconds."""
+    """The synthetic set, and what took how many seconds and bytes of memory."""
     recipe = experiment.recipe
     if processes.count > 1:
         check_class_wise(wrapped(recipe.method))
+    peak = Peak(torch.device(experiment.device))
     plan = prepare(
         experiment.data.train,
         recipe,
@@ -188,21 +193,18 @@ def _distilled(
             if progress.step % 10 == 0 or progress.step == progress.steps:
                 shown(progress.step, f"loss {progress.loss.item():.4g}")
 
-        distill(
-            shard(plan.method, plan.optimizer, processes),
-            plan.synthetic,
-            plan.optimizer,
+        released = run_plan(
+            plan._replace(method=shard(plan.method, plan.optimizer, processes)),
             steps=recipe.steps,
             seed=experiment.seed,
-            scheduler=plan.scheduler,
             checkpoint=checkpoint,
-            state={"clock": clock},
+            state={"clock": clock, "peak": peak},
             observers=[observe],
             engine=experiment.engine,
             tell=shown.note,
         )
-    spent = {"distillation_seconds": clock.seconds}
-    return plan.synthetic, spent | ({"expert_seconds": round(plan.experts.seconds, 1)} if plan.experts else {})
+    spent = {"distillation_seconds": clock.seconds, "distillation_peak_bytes": peak.num_bytes}
+    return released, spent | ({"expert_seconds": round(plan.experts.seconds, 1)} if plan.experts else {})
 
 
 def _score_all(
@@ -219,7 +221,7 @@ def _score_all(
     def score(name: str, batch: Batch, images_per_class: int, num_bytes: int) -> None:
         if name in scores:
             return
-        start = time.monotonic()
+        start, peak = time.monotonic(), Peak(torch.device(experiment.device))
         with show(f"evaluate {name}", protocol.num_networks) as advance:
             shown = Remembering(advance)
             result: Score = evaluate(
@@ -236,6 +238,7 @@ def _score_all(
             "images_per_class": images_per_class,
             "bytes": num_bytes,
             "seconds": round(time.monotonic() - start, 1),
+            "peak_bytes": peak.num_bytes,
         }
         results["test_set"] = "used once for each score, after distillation; nothing was chosen on it"
         folder.write_results(results)

@@ -7,12 +7,13 @@ import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from core_distill.averaging import Average
 from core_distill.data import ClassSampler
-from core_distill.distill import Progress, distill
+from core_distill.distill import Progress
 from core_distill.engine import DEFAULT_ENGINE, Engine, running_on
 from core_distill.networks import Architecture, ConvNet, network_factory
 from core_distill.randomness import derive_generator
-from core_distill.recipes import find_recipe, prepare
+from core_distill.recipes import find_recipe, prepare, run_plan
 from core_distill.synthetic.storage import decode_artefact
 from core_distill.training import fit
 from federated.request import FindRecipe, Request, from_config
@@ -67,21 +68,14 @@ def _distilled(
     if RECORD in context.state:
         last = decode_artefact(artefact_bytes(context.state)).synthetic
         plan.synthetic.load_state_dict(last.state_dict())
+        plan = plan._replace(average=Average(plan.synthetic, decay=request.recipe.average))
     losses: list[torch.Tensor] = []
 
     def keep_last(progress: Progress) -> None:
         losses[:] = [progress.loss]
 
-    distill(
-        plan.method,
-        plan.synthetic,
-        plan.optimizer,
-        steps=request.recipe.steps,
-        seed=seed,
-        scheduler=plan.scheduler,
-        observers=[keep_last],
-    )
-    content = to_record(plan.synthetic, metadata={"recipe": request.recipe.name})
+    released = run_plan(plan, steps=request.recipe.steps, seed=seed, observers=[keep_last])
+    content = to_record(released, metadata={"recipe": request.recipe.name})
     context.state[RECORD] = content[RECORD]
     content["metrics"] = MetricRecord(
         {"num-examples": len(real), "seconds": time.perf_counter() - started, "loss": losses[0].item()}

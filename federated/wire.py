@@ -136,7 +136,7 @@ def from_record(content: RecordDict, *, agreement: Agreement) -> SyntheticSet:
 def _departures(synthetic: SyntheticSet, agreement: Agreement) -> Iterator[str]:
     if type(synthetic.images) is not Pixels:
         yield f"images are {type(synthetic.images).__name__}, agreed were Pixels"
-    allowed = [LABELS[mode].kind for mode in agreement.label_modes]
+    allowed = [LABELS[mode] for mode in agreement.label_modes]
     if type(synthetic.labels) not in allowed:
         yield f"labels are {type(synthetic.labels).__name__}, agreed were {', '.join(agreement.label_modes)} ones"
     if synthetic.num_classes != agreement.num_classes:

@@ -67,7 +67,16 @@ class Ledger:
             raise ValueError(f"a ledger's state has entries with unknown or missing fields: {error}") from error
 
 
-def admit(method: object, *, initialised_from_real: bool, public_normalisation: bool) -> None:
+def admit(
+    method: object,
+    *,
+    initialised_from_real: bool,
+    public_normalisation: bool,
+    images_look_at_data: bool = False,
+    labels_taught: bool = False,
+    uniform_batches: bool = True,
+    has_experts: bool = False,
+) -> None:
     """Check, before anything is spent, the paths from private data to the result that no release would charge for.
 
     Args:
@@ -76,6 +85,10 @@ def admit(method: object, *, initialised_from_real: bool, public_normalisation: 
         initialised_from_real: whether synthetic images start as copies, averages or selections of real ones.
         public_normalisation: whether the constants the data is normalised with are public (published or chosen), not
             computed from the private records.
+        images_look_at_data: whether what makes the images has seen the records, such as a generator trained on them.
+        labels_taught: whether labels are what networks say that were trained on the records.
+        uniform_batches: whether real images are drawn without looking at them; the accountant counts on chance alone.
+        has_experts: whether networks are trained on the records.
 
     Raises `ValueError` that lists every problem.
     """
@@ -92,5 +105,13 @@ def admit(method: object, *, initialised_from_real: bool, public_normalisation: 
             "the normalisation constants were computed from the private records; give public ones, for example mean "
             "0.5 and standard deviation 0.5 for each channel"
         )
+    if images_look_at_data:
+        problems.append("what makes the images has seen the private records; use images=pixels")
+    if labels_taught:
+        problems.append("a teacher trained on the private records gives the labels; use labels=hard")
+    if not uniform_batches:
+        problems.append("batches are chosen by looking at the private records; use batches=uniform")
+    if has_experts:
+        problems.append("experts are trained on the private records; take a recipe without them, such as dm or dc")
     if problems:
         raise ValueError("no privacy guarantee is possible: " + "; ".join(problems))

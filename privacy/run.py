@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Generator, nn
 
+from core_distill.averaging import Average
 from core_distill.checkpoint import Checkpoint
 from core_distill.data import ClassSampler
-from core_distill.distill import Observer, distill
+from core_distill.distill import Observer
 from core_distill.networks import network_factory
 from core_distill.partials import wrapped
 from core_distill.randomness import derive_generator
-from core_distill.recipes import Recipe, initial_set, new_optimizer, new_scheduler
+from core_distill.recipes import Plan, Recipe, initial_set, new_optimizer, new_scheduler, run_plan
+from core_distill.recipes.batches import uniform
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.initialise import noise
 from core_distill.types import Method, NetworkFactory, Signal, Stateful
@@ -29,12 +31,13 @@ from privacy.signal import PrivateSignal
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateRun:
-    """Everything `distill` takes, and what the privacy card needs; made by `make_private`."""
+    """Everything that `run_plan` takes, and what the privacy card needs; made by `make_private`."""
 
     method: Method
     synthetic: SyntheticSet
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
+    average: Average
     ledger: Ledger
     secret: SecretSeed
     data: PrivateData
@@ -46,21 +49,14 @@ class PrivateRun:
 
     @property
     def state(self) -> dict[str, Stateful]:
-        """What has to be saved beside the synthetic set and its optimizer, for `distill(..., state=...)`."""
+        """What has to be saved beside the synthetic set and its optimizer, for `run_plan(..., state=...)`."""
         return {"ledger": self.ledger, "secret": self.secret, "data": self.data}
 
     def condense(self, *, checkpoint: Checkpoint | None = None, observers: Sequence[Observer] = ()) -> SyntheticSet:
         """Distil; afterwards `ledger.epsilon(delta)` is what the result has cost."""
-        return distill(
-            self.method,
-            self.synthetic,
-            self.optimizer,
-            steps=self.steps,
-            seed=self.seed,
-            scheduler=self.scheduler,
-            checkpoint=checkpoint,
-            observers=observers,
-            state=self.state,
+        plan = Plan(self.method, self.synthetic, self.optimizer, self.scheduler, self.average)
+        return run_plan(
+            plan, steps=self.steps, seed=self.seed, checkpoint=checkpoint, observers=observers, state=self.state
         )
 
 
@@ -105,7 +101,15 @@ def make_private(
     problems at once, and for values out of range.
     """
     kind: Any = wrapped(recipe.method)
-    admit(kind, initialised_from_real=recipe.initialise is not noise, public_normalisation=public_normalisation)
+    admit(
+        kind,
+        initialised_from_real=recipe.initialise is not noise,
+        public_normalisation=public_normalisation,
+        images_look_at_data=_looks_at_data(recipe),
+        labels_taught=recipe.labels_taught,
+        uniform_batches=wrapped(recipe.batches) is uniform,
+        has_experts=recipe.experts is not None,
+    )
     if noise_seed == seed:
         raise ValueError(f"noise_seed must differ from seed, which the artefact publishes; both are {seed}")
     if (target_epsilon is None) == (noise_multiplier is None):
@@ -141,6 +145,7 @@ def make_private(
         synthetic=synthetic,
         optimizer=optimizer,
         scheduler=new_scheduler(optimizer, recipe),
+        average=Average(synthetic, decay=recipe.average),
         ledger=ledger,
         secret=secret,
         data=data,
@@ -173,6 +178,12 @@ def _warn_of_large_delta(delta: float, num_records: int) -> None:
             f"take {0.1 / num_records:.0e} or less",
             stacklevel=3,
         )
+
+
+def _looks_at_data(recipe: Recipe) -> bool:
+    """Whether the images may have seen more of the records than `initialise` shows; of a kind that does not say, True."""
+    kind = getattr(wrapped(recipe.images), "__self__", None)
+    return bool(getattr(kind, "looks_at_data", True))
 
 
 def _sampling_rate(recipe: Recipe, public_class_size: int) -> float:

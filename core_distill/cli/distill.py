@@ -20,6 +20,8 @@ from core_distill.cli.options import (
     ScheduleName,
     Seed,
     Set,
+    chosen_kinds,
+    megabytes,
     pick_device,
     pick_engine,
     pick_protocol,
@@ -40,8 +42,15 @@ def distill(
     out: Out = None,
     set_: Set = [],  # noqa: B006
     schedule: ScheduleName = "auto",
+    images: Annotated[
+        str, typer.Option(help="What the images are made of, such as pixels  [default: as the recipe says]")
+    ] = "",
     labels: Annotated[
-        str, typer.Option(help="hard, or soft: learned with the images  [default: as the recipe says]")
+        str,
+        typer.Option(
+            help="hard; soft: learned with the images; teacher: what a trained network says; soft-teacher: learned from "
+            "there on; solved: by kernel regression  [default: as the recipe says]"
+        ),
     ] = "",
     experts: Experts = None,
     data_dir: DataDir = None,
@@ -71,7 +80,7 @@ def distill(
         torchrun --nproc-per-node 8 --no-python stillroom distill cifar100 --recipe dsa
     """
     from core_distill.data import load_data
-    from core_distill.evaluation import BASELINES
+    from core_distill.evaluation import USUAL_BASELINES
     from core_distill.experiment import Experiment, run_experiment
     from core_distill.recipes import find_recipe
     from core_distill.sharding import joined, local_device
@@ -82,20 +91,20 @@ def distill(
         with processes.leader_first():
             splits = load_data(data, data_dir=data_dir)
         full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
-        full = full.with_values({**({"labels": labels} if labels else {}), **read_settings(set_)})
+        full = full.with_values({**chosen_kinds(images=images, labels=labels), **read_settings(set_)})
         experiment = Experiment(
             data=splits,
             recipe=full,
             seed=seed,
             device=device,
             protocol=pick_protocol(full, splits.name, networks=networks, epochs=epochs),
-            baselines=BASELINES if baselines else (),
+            baselines=USUAL_BASELINES if baselines else (),
             precision=precision,
             engine=pick_engine(compute, compile_, piece, device),
             checkpoint_seconds=checkpoint_every,
         )
         if experts and not full.experts:
-            raise ValueError(f"recipe {recipe} matches no experts: leave --experts out, or use mtt or tesla")
+            raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use mtt or tesla")
         out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
         if processes.is_leader:
             _announce(experiment, chosen)
@@ -134,17 +143,19 @@ def _report(results: dict[str, Any], out: Path) -> None:
             str(entry["images_per_class"]),
             f"{entry['bytes']:,}",
             f"{entry['seconds']:.0f} s",
+            megabytes(entry.get("peak_bytes")),
         )
         for name, entry in results["scores"].items()
     ]
     if rows:
         print_table(
             "Test accuracy (mean ± standard deviation of fresh networks, last epoch)",
-            ("set", "accuracy", "images/class", "bytes", "evaluation"),
+            ("set", "accuracy", "images/class", "bytes", "evaluation", "peak memory"),
             rows,
         )
     screen = console()
     if "expert_seconds" in results:
         screen.print(f"training the experts took {results['expert_seconds']:.0f} s", markup=False)
-    screen.print(f"distillation took {results['distillation_seconds']:.0f} s", markup=False)
+    peak = megabytes(results["distillation_peak_bytes"])
+    screen.print(f"distillation took {results['distillation_seconds']:.0f} s and {peak} at its peak", markup=False)
     screen.print(f"written: {out}/synthetic.safetensors, images.png, results.json", markup=False)

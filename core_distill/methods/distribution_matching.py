@@ -23,6 +23,7 @@ class DistributionMatching:
     private: ClassVar[bool] = True
     class_wise: ClassVar[bool] = True
     uses_step_size: ClassVar[bool] = False
+    learns_labels: ClassVar[bool] = False
 
     real: RealData
     new_network: NetworkFactory

@@ -17,14 +17,23 @@ from core_distill.networks.norms import (
     no_norm,
 )
 from core_distill.networks.resnet import ResNet18
+from core_distill.networks.text_cnn import TextCNN
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "convnet": ConvNet,
     "lenet": LeNet,
     "mlp": MLP,
     "resnet18": ResNet18,
+    "text-cnn": TextCNN,
 }
 """The architectures by the names used on the command line and in result tables."""
+
+
+def networks_for(image_shape: tuple[int, ...]) -> dict[str, type[nn.Module]]:
+    """Those of `NETWORKS` that such inputs are meant for: images `(c, h, w)`, or sequences `(dimensions, length)`."""
+    reads_sequences = len(image_shape) < 3
+    return {name: network for name, network in NETWORKS.items() if (network is TextCNN) == reads_sequences}
+
 
 __all__ = [
     "MLP",
@@ -36,6 +45,7 @@ __all__ = [
     "LeNet",
     "NormLayer",
     "ResNet18",
+    "TextCNN",
     "batch_norm",
     "group_norm",
     "has_batch_statistics",
@@ -44,5 +54,6 @@ __all__ = [
     "instance_norm",
     "kind_of",
     "network_factory",
+    "networks_for",
     "no_norm",
 ]

@@ -1,33 +1,42 @@
 """From a recipe and real data to a synthetic set: the three lines every caller would write."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from core_distill.averaging import Average
 from core_distill.checkpoint import Checkpoint
 from core_distill.data import ClassSampler
 from core_distill.distill import Observer, distill
-from core_distill.engine import Engine
+from core_distill.engine import Engine, Tell, chosen, ignore, running_on
 from core_distill.networks import network_factory
 from core_distill.networks.experts import ExpertTrajectories
+from core_distill.partials import built
 from core_distill.progress import ShowProgress, silent
 from core_distill.randomness import derive_generator
-from core_distill.recipes.experts import train_experts_for
+from core_distill.recipes.experts import mean_logits, train_experts_for
 from core_distill.recipes.recipe import Recipe
 from core_distill.synthetic import SyntheticSet
-from core_distill.types import Method
+from core_distill.synthetic.start import Start, slots_of
+from core_distill.types import Method, Stateful
 
 
 class Plan(NamedTuple):
-    """What `distill` takes: change any of it before running."""
+    """What `run_plan` takes: change any of it before running.
+
+    Whoever calls `distill` instead gives it `average` both as an observer and in the state, and then releases
+    `average.write_to(synthetic)`.
+    """
 
     method: Method
     synthetic: SyntheticSet
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler
+    average: Average
     experts: ExpertTrajectories | None = None
 
 
@@ -47,29 +56,57 @@ def prepare(
     that the method refuses are refused before.
     """
     real = real.to(device)
-    synthetic = initial_set(real, recipe, seed=seed)
     experts = train_experts_for(real, recipe, folder=experts_folder, engine=engine, show=show)
-    method = recipe.method(
-        real=real,
-        new_network=network_factory(recipe.network, real.image_shape, real.num_classes),
+    synthetic = initial_set(real, recipe, seed=seed, experts=experts, engine=engine, folder=experts_folder)
+    new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
+    method: Method = built(
+        recipe.method,
+        real=recipe.batches(real, new_network),
+        new_network=new_network,
         augment=recipe.augment,
-        **({"experts": experts} if experts else {}),
+        experts=experts,
     )
     optimizer = new_optimizer(synthetic, recipe)
-    return Plan(method, synthetic, optimizer, new_scheduler(optimizer, recipe), experts)
+    average = Average(synthetic, decay=recipe.average)
+    return Plan(method, synthetic, optimizer, new_scheduler(optimizer, recipe), average, experts)
 
 
-def initial_set(real: ClassSampler, recipe: Recipe, *, seed: int) -> SyntheticSet:
-    """The set before the first step, on the device of `real`."""
-    images = recipe.initialise(real, recipe.images_per_class, derive_generator(seed, "initialise", device=real.device))
-    targets = real.classes.repeat_interleave(recipe.images_per_class)
+def initial_set(
+    real: ClassSampler,
+    recipe: Recipe,
+    *,
+    seed: int,
+    experts: ExpertTrajectories | None = None,
+    engine: Engine | None = None,
+    folder: Path | None = None,
+) -> SyntheticSet:
+    """The set before the first step, on the device of `real`; `experts` teach labels and images that ask.
+
+    What images train beforehand they keep in `folder`. Raises `ValueError` where a teacher is needed and `experts` are none.
+    """
+    new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
+    start = Start(
+        real=real,
+        images_per_class=recipe.images_per_class,
+        initialise=recipe.initialise,
+        new_network=new_network,
+        generator=derive_generator(seed, "initialise", device=real.device),
+        teacher=functools.partial(mean_logits, experts, new_network) if experts else None,
+        folder=folder,
+    )
+    with running_on(chosen(engine)):
+        images = recipe.images(start).to(real.device)
+        slots = slots_of(start, images)
+        labels = recipe.labels(slots)
+    if "images" not in recipe.learned:
+        images.requires_grad_(False)
     num_step_sizes = recipe.step_sizes(recipe.values())
     return SyntheticSet(
-        recipe.images(images),
-        recipe.labels(targets, real.num_classes),
+        images,
+        labels,
         classes=real.classes,
         num_classes=real.num_classes,
-        images_per_class=recipe.images_per_class,
+        images_per_class=len(slots.targets) // len(real.classes),
         mean=real.mean,
         std=real.std,
         step_size=[recipe.step_size] * num_step_sizes if num_step_sizes else recipe.step_size,
@@ -80,8 +117,11 @@ def initial_set(real: ClassSampler, recipe: Recipe, *, seed: int) -> SyntheticSe
 def new_optimizer(synthetic: SyntheticSet, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over whatever is learned, each kind at the recipe's learning rate."""
     groups: list[dict[str, Any]] = [
-        {"params": list(synthetic.images.parameters()), "lr": recipe.image_learning_rate},
-        {"params": list(synthetic.labels.parameters()), "lr": recipe.label_learning_rate},
+        {"params": [value for value in module.parameters() if value.requires_grad], "lr": rate}
+        for module, rate in (
+            (synthetic.images, recipe.image_learning_rate),
+            (synthetic.labels, recipe.label_learning_rate),
+        )
     ]
     if synthetic.learn_step_size:
         groups.append({"params": [synthetic.step_size], "lr": recipe.step_learning_rate})
@@ -106,14 +146,32 @@ def condense(
 ) -> SyntheticSet:
     """Distil `real` by `recipe`; see `core_distill.distill.distill` for resuming, observers and errors."""
     plan = prepare(real, recipe, seed=seed, device=device, experts_folder=experts_folder, engine=engine)
-    return distill(
+    return run_plan(plan, steps=recipe.steps, seed=seed, checkpoint=checkpoint, engine=engine, observers=observers)
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    steps: int,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    state: Mapping[str, Stateful] | None = None,
+    observers: Sequence[Observer] = (),
+    engine: Engine | None = None,
+    tell: Tell = ignore,
+) -> SyntheticSet:
+    """`distill` by a plan, with what else belongs to it; returns what is released: the set, or its average."""
+    distill(
         plan.method,
         plan.synthetic,
         plan.optimizer,
-        steps=recipe.steps,
+        steps=steps,
         seed=seed,
         scheduler=plan.scheduler,
         checkpoint=checkpoint,
+        state={"average": plan.average, **(state or {})},
+        observers=[plan.average, *observers],
         engine=engine,
-        observers=observers,
+        tell=tell,
     )
+    return plan.average.write_to(plan.synthetic)

@@ -2,13 +2,19 @@
 
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from core_distill.data import ClassSampler
-from core_distill.engine import DEFAULT_ENGINE, Engine, chosen
+from core_distill.engine import DEFAULT_ENGINE, Engine, chosen, logits
 from core_distill.networks import network_factory
 from core_distill.networks.expert_training import expert_identity, train_experts
 from core_distill.networks.experts import ExpertTrajectories, folder_name
+from core_distill.partials import built
 from core_distill.progress import ShowProgress, silent
+from core_distill.randomness import derive_generator
 from core_distill.recipes.recipe import Recipe
+from core_distill.types import NetworkFactory
 
 
 def train_experts_for(
@@ -27,7 +33,7 @@ def train_experts_for(
         return None
     new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
     untrained = ExpertTrajectories((), epochs=recipe.experts.training_epochs)
-    recipe.method(real=real, new_network=new_network, augment=recipe.augment, experts=untrained)
+    built(recipe.method, real=real, new_network=new_network, augment=recipe.augment, experts=untrained)
     return train_experts(
         real, new_network, recipe.experts, augment=recipe.augment, folder=folder, engine=chosen(engine), show=show
     )
@@ -43,3 +49,10 @@ def expert_folder_name(real: ClassSampler, recipe: Recipe, *, data: str, engine:
     new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
     identity = expert_identity(real, new_network, recipe.experts, augment=recipe.augment, engine=engine)
     return folder_name(data, identity)
+
+
+def mean_logits(experts: ExpertTrajectories, new_network: NetworkFactory, images: Tensor) -> Tensor:
+    """What experts say of `images (n, *shape)` after their last epoch: the mean of their logits, `(n, num_classes)`."""
+    network = new_network(derive_generator(0, "structure", device=images.device))  # its parameters are replaced
+    said = [logits(experts.load(network, number, experts.epochs), images) for number in range(experts.num_experts)]
+    return torch.stack(said).mean(0)

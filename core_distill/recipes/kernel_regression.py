@@ -3,10 +3,10 @@
 import functools
 
 from core_distill.methods import KernelRegression
+from core_distill.recipes.labels import soft
 from core_distill.recipes.optimizers import adam, cosine
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule
-from core_distill.synthetic import SoftLabels
 
 _DEPARTURES = (
     "departures: Adam for LAMB, learned labels are probabilities (rate untuned) for free regression targets, the field's "
@@ -29,7 +29,7 @@ def frepo(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
         ),
         images_per_class=images_per_class,
         steps=500_000,
-        labels=SoftLabels.starting_at,
+        labels=soft,
         optimizer=adam,
         decay=cosine,
         momentum=0.9,

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from core_distill.recipes.adabelief import AdaBelief
+
 ParameterGroups = list[dict[str, Any]]
 """What PyTorch's optimizers take: dictionaries with `params` and `lr`."""
 
@@ -16,9 +18,24 @@ Decay = Callable[[float], float]
 """`decay(done) -> factor` of every learning rate; `done` goes from 0, at the first step, towards 1."""
 
 
+_LARGEST_NORM = 2.0
+
+
 def sgd(groups: ParameterGroups, momentum: float) -> torch.optim.Optimizer:
     """Stochastic gradient descent with heavy-ball momentum."""
     return torch.optim.SGD(groups, momentum=momentum)
+
+
+def clipped_sgd(groups: ParameterGroups, momentum: float) -> torch.optim.Optimizer:
+    """`sgd`, of a gradient of everything learned that is shortened to the norm 2 where it is longer."""
+    optimizer = sgd(groups, momentum)
+
+    def clip(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(learned, _LARGEST_NORM)
+
+    optimizer.register_step_pre_hook(clip)
+    return optimizer
 
 
 def adam(groups: ParameterGroups, momentum: float) -> torch.optim.Optimizer:
@@ -26,6 +43,13 @@ def adam(groups: ParameterGroups, momentum: float) -> torch.optim.Optimizer:
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum is Adam's beta 1 and must lie in [0, 1), got {momentum}")
     return torch.optim.Adam(groups, betas=(momentum, 0.999))
+
+
+def adabelief(groups: ParameterGroups, momentum: float) -> torch.optim.Optimizer:
+    """AdaBelief (arXiv 2010.07468); `momentum` is beta 1, below 1, and beta 2 is 0.999. Raises `ValueError` for 1 or more."""
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum is AdaBelief's beta 1 and must lie in [0, 1), got {momentum}")
+    return AdaBelief(groups, betas=(momentum, 0.999))
 
 
 def constant(done: float) -> float:
@@ -38,8 +62,13 @@ def cosine(done: float) -> float:
     return 0.55 + 0.45 * math.cos(math.pi * done)
 
 
-OPTIMIZERS: dict[str, NewOptimizer] = {"adam": adam, "sgd": sgd}
+def halvings(done: float) -> float:
+    """1, halved after 60, 80 and 90 % of the steps (CAFE's released code: after 1,200, 1,600 and 1,800 of 2,000)."""
+    return 0.5 ** sum(done >= milestone for milestone in (0.6, 0.8, 0.9))
+
+
+OPTIMIZERS: dict[str, NewOptimizer] = {"adabelief": adabelief, "adam": adam, "clipped-sgd": clipped_sgd, "sgd": sgd}
 """The optimizers by name."""
 
-DECAYS: dict[str, Decay] = {"constant": constant, "cosine": cosine}
+DECAYS: dict[str, Decay] = {"constant": constant, "cosine": cosine, "halvings": halvings}
 """The decays by name."""

@@ -1,41 +1,32 @@
 """A recipe: everything a distillation needs except the data and the seed, with where each value came from."""
 
 import dataclasses
-import functools
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from torch import Tensor, nn
-
 from core_distill.augment import Dsa, no_augment
-from core_distill.networks import NETWORKS, NORMS, Architecture, ConvNet
+from core_distill.averaging import check_decay
+from core_distill.networks import Architecture, ConvNet
 from core_distill.networks.expert_training import ExpertTraining
-from core_distill.partials import fixed, wrapped
-from core_distill.recipes.optimizers import DECAYS, OPTIMIZERS, Decay, NewOptimizer, constant, sgd
-from core_distill.recipes.step_sizes import STEP_SIZES, CountStepSizes, each, shared
-from core_distill.synthetic import HardLabels, Pixels
-from core_distill.synthetic.initialise import INITIALISERS, Initialise, real_images
-from core_distill.synthetic.kinds import LABELS, PARAMETRISATIONS
+from core_distill.partials import declared, wrapped
+from core_distill.recipes.batches import NewBatches, uniform
+from core_distill.recipes.labels import LABEL_MODES, LabelMode, hard
+from core_distill.recipes.optimizers import Decay, NewOptimizer, constant, sgd
+from core_distill.recipes.step_sizes import CountStepSizes, each, shared
+from core_distill.recipes.values import functions, keywords, read, with_keyword, written
+from core_distill.synthetic import Pixels
+from core_distill.synthetic.initialise import real_images
+from core_distill.synthetic.start import Initialise, StartImages, StartLabels
 from core_distill.types import Method
 
-LABEL_MODES = {name: mode.start for name, mode in LABELS.items() if mode.start is not None}
-"""The label modes that a recipe can start."""
+_TEACHER = ExpertTraining(num_experts=1, training_epochs=10)
+"""What labels are asked of in a recipe that has no experts of its own."""
 
-_CHOICES: dict[str, Mapping[str, Any]] = {
-    "decay": DECAYS,
-    "images": PARAMETRISATIONS,
-    "initialise": INITIALISERS,
-    "labels": LABEL_MODES,
-    "network": NETWORKS,
-    "norm": NORMS,
-    "optimizer": OPTIMIZERS,
-    "step_sizes": STEP_SIZES,
-}
-"""Fields whose values are functions or classes, with the names by which they are chosen and written down."""
+_PARTS = ("network", "images", "labels", "batches")
+"""Choices that have values of their own, read before the values are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +39,19 @@ class Recipe:
         steps: losses in all (an episode may yield several).
         method: a method class or a partial of one that fixes values; it is called with `real`, `new_network`, `augment`.
         network: the architecture that is matched on.
+        images, labels: what the set is made of.
+        initialise: the real images or noise that its images start at.
+        batches: how a method that draws real images class by class does; what it draws over all classes stays random.
         step_size, step_sizes: where the set's step size starts, and whether training steps share one or have one each.
         learn_step_size: whether it is learned with the images.
         optimizer: of what is learned, with its `momentum`; Adam's is beta 1.
         image_learning_rate, label_learning_rate, step_learning_rate: where they start.
         decay: how they go down over the steps.
-        experts: how the experts are trained that the method gets as `experts`, for one that matches trajectories.
+        average: what is released is the exponential moving average, of this decay, of what is learned; 0 is the last step.
+        experts: how networks are trained on the real data, for a method that takes such `experts`, and for labels and
+            images that start at what they say.
+
+    Raises `ValueError` for values out of range, and where nothing is learned.
     """
 
     name: str
@@ -64,9 +62,10 @@ class Recipe:
     steps: int
     network: Architecture = ConvNet
     augment: Dsa = no_augment
-    images: Callable[[Tensor], nn.Module] = Pixels
-    labels: Callable[[Tensor, int], nn.Module] = HardLabels
+    images: StartImages = Pixels.starting_at
+    labels: StartLabels = hard
     initialise: Initialise = real_images
+    batches: NewBatches = uniform
     image_learning_rate: float = 1.0
     label_learning_rate: float = 0.1
     step_size: float = 0.01
@@ -76,6 +75,7 @@ class Recipe:
     momentum: float = 0.5
     optimizer: NewOptimizer = sgd
     decay: Decay = constant
+    average: float = 0.0
     experts: ExpertTraining | None = None
 
     def __post_init__(self) -> None:
@@ -87,20 +87,22 @@ class Recipe:
         for name in ("image_learning_rate", "label_learning_rate", "step_learning_rate", "momentum"):
             if not 0 <= getattr(self, name) < math.inf:  # PyTorch checks none of these in a group of parameters
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        self._refuse_idle_labels()
         self._refuse_unused_step_sizes()
 
     def values(self) -> dict[str, Any]:
         """Every value that `with_values` may change, by name: the recipe's own, its method's, network's and experts'."""
-        return {name: _written(name, value) for name, value in self._named().items()}
+        return {name: written(name, value) for name, value in self._named().items()}
 
     def _named(self) -> dict[str, Any]:
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for outside in ("name", "paper", "source", "method", "network", "experts"):
+        for outside in ("name", "paper", "source", "method", "experts"):
             del own[outside]
         own["augment"] = ",".join(self.augment.operations)
-        own["network"] = wrapped(self.network)
         training = self.experts.values() if self.experts else {}
-        return dict(sorted({**own, **_keywords(self.method), **_keywords(self.network), **training}.items()))
+        parts = [keywords(getattr(self, part)) for part in ("method", *_PARTS)]
+        named = [*own.items(), *(item for part in parts for item in part.items()), *training.items()]
+        return dict(sorted(named))
 
     def with_values(self, changes: Mapping[str, object]) -> Self:
         """This recipe with some values changed; text is read as the type the value has, `"60"` as a number.
@@ -108,43 +110,67 @@ class Recipe:
         A value without effect warns: a rate of what is not learned, a step size that the method does not train by. Raises
         `ValueError` for a name that does not exist (listing those that do) or a value of another type.
         """
-        if "network" in changes:
-            other = dataclasses.replace(self, network=_read("network", changes["network"], None))
-            return other.with_values({name: value for name, value in changes.items() if name != "network"})
+        for part in _PARTS:
+            if part in changes:
+                rest = {name: value for name, value in changes.items() if name != part}
+                return self._with_part(part, read(part, changes[part], None)).with_values(rest)
         known = self._named()
         unknown = sorted(set(changes) - set(known))
         if unknown:
             raise ValueError(f"recipe {self.name} has no value {', '.join(unknown)}; it has {', '.join(known)}")
         own: dict[str, Any] = {}
         training: dict[str, Any] = {}
-        network = self.network
-        for name, value in ((name, _read(name, value, known[name])) for name, value in changes.items()):
+        for name, value in ((name, read(name, value, known[name])) for name, value in changes.items()):
+            holders = [part for part in ("method", *_PARTS) if name in keywords(getattr(self, part))]
             if name == "augment":
                 own["augment"] = Dsa(operations=tuple(part for part in value.split(",") if part))
-            elif name in _keywords(self.method):
-                own["method"] = functools.partial(own.get("method", self.method), **{name: value})
-            elif name in _keywords(network):
-                network = functools.partial(network, **{name: value})
+            elif holders:
+                own[holders[0]] = with_keyword(own.get(holders[0], getattr(self, holders[0])), name, value)
             elif self.experts and name in self.experts.values():
                 training[name] = value
             else:
                 own[name] = value
         if training and self.experts:
             own["experts"] = dataclasses.replace(self.experts, **training)
-        changed = dataclasses.replace(self, network=network, **own)
+        changed = dataclasses.replace(self, **own)
         changed._warn_of_idle_values(self)
         return changed
 
+    def _with_part(self, part: str, choice: Any) -> Self:
+        """Another network, other images or labels; a teacher where those ask one."""
+        changes: dict[str, Any] = {part: choice}
+        if self.experts is None and part == "labels" and _mode_of(choice).taught:
+            changes["experts"] = _TEACHER
+        return dataclasses.replace(self, **changes)
+
     @property
     def learned(self) -> tuple[str, ...]:
-        """What the set of this recipe learns: `images`, and `labels` and `step size` where it does."""
-        labels = ("labels",) if self.labels is not HardLabels else ()
-        return "images", *labels, *(("step size",) if self.learn_step_size else ())
+        """What the set of this recipe learns, of `images`, `labels` and `step size`."""
+        images = ("images",) if declared(self.method, "learns_images", True) else ()
+        labels = ("labels",) if _mode_of(self.labels).learned else ()
+        return *images, *labels, *(("step size",) if self.learn_step_size else ())
+
+    @property
+    def labels_taught(self) -> bool:
+        """Whether a teacher, trained on the real data, gives the labels or their start."""
+        return _mode_of(self.labels).taught
 
     @property
     def uses_step_size(self) -> bool:
         """Whether the method trains by the step size of the set; of one that does not say, True."""
-        return getattr(wrapped(self.method), "uses_step_size", True) is not False
+        return declared(self.method, "uses_step_size", True) is not False
+
+    def _refuse_idle_labels(self) -> None:
+        check_decay(self.average)
+        if not self.learned:
+            raise ValueError(
+                f"recipe {self.name} leaves the images as they start, so its labels must be learned, as soft are"
+            )
+        if _mode_of(self.labels).learned and not declared(self.method, "learns_labels", True):
+            raise ValueError(
+                f"recipe {self.name} gives no gradient to labels, since it compares images alone: choose labels that are "
+                f"not learned, {', '.join(name for name, mode in LABEL_MODES.items() if not mode.learned)}"
+            )
 
     def _refuse_unused_step_sizes(self) -> None:
         asked = {"learn_step_size=true": self.learn_step_size, "step_sizes=each": self.step_sizes is each}
@@ -186,64 +212,12 @@ class Recipe:
             "source": self.source,
             "method": method.__name__,
             "values": self.values(),
-            "functions": {**_functions(self.method), **_functions(self.network)},
+            "functions": {**functions(self.method), **functions(self.network)},
         }
 
 
-def _keywords(target: Any) -> dict[str, Any]:
-    """The plain keyword values of a method or network, defaults overlaid with what a partial fixes."""
-    parameters = inspect.signature(wrapped(target)).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-    values = {**defaults, **fixed(target)}
-    return {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, int | float | str | tuple) or name in _CHOICES
-    }
-
-
-def _functions(target: Any) -> dict[str, str]:
-    """Names of what a partial fixes beside plain values, such as a distance."""
-    others = {name: value for name, value in fixed(target).items() if name not in _keywords(target)}
-    return {name: getattr(value, "__qualname__", type(value).__qualname__) for name, value in others.items()}
-
-
-def _written(name: str, value: Any) -> Any:
-    if name in _CHOICES:
-        return next(
-            (word for word, choice in _CHOICES[name].items() if choice == value), getattr(value, "__name__", str(value))
-        )
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def _read(name: str, value: object, current: object) -> Any:
-    if name in _CHOICES:
-        choices = _CHOICES[name]
-        if isinstance(value, str) and value in choices:
-            return choices[value]
-        if value in choices.values():
-            return value
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    try:
-        if isinstance(current, bool):
-            return {"true": True, "false": False}[str(value).lower()]
-        if isinstance(current, int):
-            number = float(str(value))
-            if number != int(number) or number < 0:
-                raise ValueError
-            return int(number)
-        if isinstance(current, tuple):
-            parts = value.split(",") if isinstance(value, str) else value
-            return tuple(type(current[0])(part) for part in parts)  # type: ignore[attr-defined]
-        if isinstance(current, float) and not math.isfinite(float(str(value))):
-            raise ValueError
-        return type(current)(value)  # type: ignore[call-arg]
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
-        kinds = {
-            bool: "true or false",
-            float: "a number",
-            int: "a whole number from 0 up",
-            tuple: "numbers with commas",
-        }
-        kind = kinds[type(current)]
-        raise ValueError(f"{name} must be {kind}, like {current!r}, got {value!r}") from error
+def _mode_of(labels: StartLabels) -> LabelMode:
+    """The mode that a start of labels belongs to; of a user's own, one that learns them."""
+    return next(
+        (mode for mode in LABEL_MODES.values() if mode.start is wrapped(labels)), LabelMode(labels, learned=True)
+    )

@@ -4,8 +4,9 @@ import dataclasses
 import functools
 
 from core_distill.methods import UnrolledTraining
+from core_distill.recipes.labels import soft
 from core_distill.recipes.optimizers import adam, cosine
-from core_distill.recipes.recipe import LABEL_MODES, Recipe
+from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule
 from core_distill.recipes.step_sizes import each
 from core_distill.synthetic.initialise import noise, real_images
@@ -53,7 +54,7 @@ def sldd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
     trains any network with cross-entropy.
     """
     recipe = dd(images_per_class=images_per_class, data=data, schedule=schedule)
-    recipe = dataclasses.replace(recipe, labels=LABEL_MODES["soft"], label_learning_rate=recipe.image_learning_rate)
+    recipe = dataclasses.replace(recipe, labels=soft, label_learning_rate=recipe.image_learning_rate)
     renamed = recipe.renamed("sldd", paper="Soft-Label Dataset Distillation, arXiv 1910.02551")
     return renamed.because(f"{recipe.source}; labels are probabilities that start at 0.9 for their class")
 

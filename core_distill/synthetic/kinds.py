@@ -1,30 +1,32 @@
-"""What a synthetic set may be made of, by the names that recipes, files and the command line use."""
+"""What a synthetic set may be made of, by the names that files and the command line use."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from torch import Tensor, nn
-
+from core_distill.synthetic.addressable_memory import AddressableMemory
+from core_distill.synthetic.hallucinated_bases import HallucinatedBases
 from core_distill.synthetic.labels import GivenLabels, HardLabels, SoftLabels
+from core_distill.synthetic.latents import Latents
+from core_distill.synthetic.low_rank import LowRank
+from core_distill.synthetic.multi_formation import MultiFormation
 from core_distill.synthetic.pixels import Pixels
+from core_distill.synthetic.random_basis import RandomBasis
+from core_distill.synthetic.shared_decoders import SharedDecoders
+from core_distill.synthetic.start import StartImages
 
-StartLabels = Callable[[Tensor, int], nn.Module]
-"""`start(targets, num_classes)`: labels that stand for the class numbers `targets (slots,)`."""
+LABELS: dict[str, Any] = {"hard": HardLabels, "soft": SoftLabels, "given": GivenLabels}
+"""The classes of labels: made empty by `from_config`."""
 
-
-class LabelMode(NamedTuple):
-    """`kind` is the class that a file's `from_config` belongs to; `start` is None where class numbers do not say enough."""
-
-    kind: Any
-    start: StartLabels | None
-
-
-LABELS: dict[str, LabelMode] = {
-    "hard": LabelMode(HardLabels, HardLabels),
-    "soft": LabelMode(SoftLabels, SoftLabels.starting_at),
-    "given": LabelMode(GivenLabels, None),
+PARAMETRISATIONS: dict[str, Any] = {
+    "addressable-memory": AddressableMemory,
+    "hallucinated-bases": HallucinatedBases,
+    "latents": Latents,
+    "low-rank": LowRank,
+    "multi-formation": MultiFormation,
+    "pixels": Pixels,
+    "random-basis": RandomBasis,
+    "shared-decoders": SharedDecoders,
 }
-"""The label modes."""
+"""The classes of images: made by `starting_at`, or empty by `from_config`."""
 
-PARAMETRISATIONS: dict[str, Any] = {"pixels": Pixels}
-"""The classes of images: called with images `(slots, *shape)` to start at, or made empty by `from_config`."""
+IMAGE_STARTS: dict[str, StartImages] = {name: kind.starting_at for name, kind in PARAMETRISATIONS.items()}
+"""How a recipe makes the images of each kind."""

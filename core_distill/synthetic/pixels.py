@@ -1,13 +1,17 @@
 """The plainest parametrisation: every pixel of every image is learned."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
+from core_distill.synthetic.start import Start
+
 
 class Pixels(nn.Module):
     """Learned images, one a slot: `pixels (slots, *shape)`, normalised floats."""
+
+    looks_at_data: ClassVar[bool] = False
 
     views = 1
 
@@ -25,6 +29,11 @@ class Pixels(nn.Module):
 
     def config(self) -> dict[str, object]:
         return {"shape": list(self.pixels.shape)}
+
+    @classmethod
+    def starting_at(cls, start: Start) -> Self:
+        """As many images as the budget says."""
+        return cls(start.draw(start.images_per_class))
 
     @classmethod
     def from_config(cls, *, shape: list[int]) -> Self:

@@ -23,7 +23,6 @@ from core_distill.synthetic.synthetic_set import SyntheticSet, check_step_size
 SCHEMA = 1
 LARGEST_VALUE = 1e6
 _KEY = "stillroom"
-_LABELS = {name: mode.kind for name, mode in LABELS.items()}
 
 
 class ArtefactError(ValueError):
@@ -66,7 +65,7 @@ def encode_artefact(synthetic: SyntheticSet, *, metadata: Mapping[str, object], 
         "learn_step_size": synthetic.learn_step_size,
         "tensor_bytes": _num_bytes(stored),
         "decoder": _described(synthetic.images, PARAMETRISATIONS),
-        "labels": _described(synthetic.labels, _LABELS),
+        "labels": _described(synthetic.labels, LABELS),
     }
     text = json.dumps({**metadata, "layout": layout}, sort_keys=True, allow_nan=False)
     return safetensors.torch.save(stored, {_KEY: text})
@@ -144,12 +143,12 @@ def _check_types(layout: Mapping[str, Any]) -> None:
 def _build(layout: Mapping[str, Any], state: dict[str, Tensor]) -> SyntheticSet:
     """An empty set on the meta device, compared with the tensors that are really there, then filled."""
     _refuse_bad_numbers(state)
-    for name, known in (("decoder", PARAMETRISATIONS), ("labels", _LABELS)):
+    for name, known in (("decoder", PARAMETRISATIONS), ("labels", LABELS)):
         if layout[name]["name"] not in known:
             raise ArtefactError(f"{name} {layout[name]['name']!r} is not known here, only {', '.join(known)}")
     with torch.device("meta"):
         images = PARAMETRISATIONS[layout["decoder"]["name"]].from_config(**layout["decoder"]["config"])
-        labels = _LABELS[layout["labels"]["name"]].from_config(**layout["labels"]["config"])
+        labels = LABELS[layout["labels"]["name"]].from_config(**layout["labels"]["config"])
     for prefix, module in (("images.", images), ("labels.", labels)):
         _compare({prefix + key: value for key, value in module.state_dict().items()}, state)
     synthetic = SyntheticSet(

@@ -1,4 +1,3 @@
-import dataclasses
 import random
 from collections import Counter
 
@@ -9,7 +8,7 @@ from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.supervised import AGEM, ER_ACE, EWC, LwF
 
 from continual import DistilledBuffer
-from core_distill.synthetic import SoftLabels
+from core_distill.recipes import sldd
 
 
 def counts(buffer):
@@ -280,10 +279,11 @@ def test_bad_settings(stream, recipe):
         DistilledBuffer(5, recipe, total_num_classes=6)
     with pytest.raises(ValueError, match="got 0"):
         DistilledBuffer(0, recipe)
+    learned = sldd(images_per_class=1, data="digits", schedule="cpu")
     with pytest.raises(ValueError, match=r'hard labels.*"labels": "hard"'):
-        DistilledBuffer(10, recipe.with_values({"labels": "soft"}))
+        DistilledBuffer(10, learned)
     with pytest.raises(ValueError, match="hard labels"):
-        DistilledBuffer(10, dataclasses.replace(recipe, labels=SoftLabels))
+        DistilledBuffer(10, recipe.with_values({"labels": "teacher"}))
     with pytest.raises(ValueError, match="6 classes so far, but total_num_classes is 5"):
         fill(DistilledBuffer(20, recipe, total_num_classes=5), stream)
 

@@ -60,8 +60,8 @@ def test_distillation_runs_on_the_engine_that_was_asked_for(tmp_path, monkeypatc
         (["--memory", "9"], "one image of each of 10 classes, got 9"),
         (["--experiences", "3"], "use one of [1, 2, 5, 10]"),
         (["--strategy", "der"], "known: ewc, lwf, naive"),
-        (["--recipe", "dcc"], "known: dc, dd, dm, dsa"),
-        (["--set", "labels=soft"], "hard labels"),
+        (["--recipe", "dccc"], "known: acc-dd, "),
+        (["--recipe", "dc", "--set", "labels=soft"], "hard labels"),
         (["--compute", "float16"], "--compute must be one of auto, float32, bfloat16"),
     ],
 )

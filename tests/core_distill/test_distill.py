@@ -7,8 +7,8 @@ import torch
 
 from core_distill.checkpoint import Checkpoint
 from core_distill.distill import DivergedError, distill
-from core_distill.recipes import condense, prepare
-from core_distill.synthetic import HardLabels, Pixels, SyntheticSet
+from core_distill.recipes import condense, initial_set, prepare
+from core_distill.synthetic import HardLabels, Pixels, SoftLabels, SyntheticSet
 
 
 def a_set(value=1.0):
@@ -81,10 +81,14 @@ def test_divergence_ends_in_an_error_and_keeps_the_last_good_checkpoint(tmp_path
 
 
 def test_what_no_gradient_reaches_is_named(sampler, tiny_recipe):
-    if tiny_recipe.name != "dm":
-        pytest.skip("only distribution matching ignores labels")
+    class SeesImagesAlone:
+        def episode(self, synthetic, generator):
+            yield synthetic.batch(generator=generator).images.square().sum()
+
+    synthetic = initial_set(sampler, tiny_recipe.with_values({"labels": "hard"}), seed=0)
+    synthetic.labels = SoftLabels.starting_at(synthetic.batch().labels, 3)
     with pytest.raises(ValueError, match=r"no gradient to labels\.logits"):
-        condense(sampler, tiny_recipe.with_values({"labels": "soft"}), seed=0)
+        distill(SeesImagesAlone(), synthetic, torch.optim.SGD(synthetic.parameters(), lr=0.1), steps=1, seed=0)
 
 
 class KilledError(Exception):

@@ -9,11 +9,10 @@ import torch
 from PIL import Image
 
 from core_distill.data import from_tensors
-from core_distill.distill import distill
 from core_distill.evaluation import Protocol, Score, evaluate
 from core_distill.experiment import Experiment, run_experiment
 from core_distill.networks import MLP
-from core_distill.recipes import find_recipe
+from core_distill.recipes import find_recipe, run_plan
 from core_distill.synthetic.storage import load_artefact
 
 FILES = {"checkpoint.safetensors", "images.png", "results.json", "run.json", "synthetic.safetensors"}
@@ -69,6 +68,8 @@ def test_scores_stand_beside_baselines_at_equal_bytes(finished):
         assert len(score["accuracy"]["accuracies"]) == 2
         assert 0 <= score["accuracy"]["mean"] <= 1
         assert score["seconds"] >= 0
+        assert score["peak_bytes"] > 1e6
+    assert results["distillation_peak_bytes"] > 1e6
 
 
 def test_the_artefact_says_everything(finished, experiment, digits):
@@ -165,14 +166,14 @@ def test_whatever_decides_the_result_makes_another_run(change, experiment, finis
 
 def test_checkpoints_are_written_as_often_as_asked_for(experiment, tmp_path, monkeypatch):
     steps = []
-    real = distill
+    real = run_plan
 
     def spy(*arguments, **options):
         save = options["checkpoint"].save
         options["checkpoint"].save = lambda step, episode, parts: (steps.append(step), save(step, episode, parts))
         return real(*arguments, **options)
 
-    monkeypatch.setattr("core_distill.experiment.distill", spy)
+    monkeypatch.setattr("core_distill.experiment.run_plan", spy)
     quiet = dataclasses.replace(experiment, protocol=None)
     run_experiment(dataclasses.replace(quiet, checkpoint_seconds=0), tmp_path / "often")
     assert steps == [1, 2, 3]

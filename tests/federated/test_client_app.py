@@ -137,7 +137,7 @@ def test_both_actions_run_on_the_clients_engine(sampler, quick_recipe, new_grid,
 
         return call
 
-    for name in ("distill", "fit"):
+    for name in ("run_plan", "fit"):
         monkeypatch.setattr(client_app, name, recorded(getattr(client_app, name)))
     engine = Engine(precision="bfloat16", compile=False)
     grid = new_grid(make_client_app(lambda context: sampler, engine=engine), 1)

@@ -10,7 +10,9 @@ from core_distill.cli.demo_types import DemoContext
 from core_distill.data import load_data
 from core_distill.evaluation import Protocol
 from core_distill.methods import DistributionMatching
-from core_distill.recipes import dc, dm
+from core_distill.networks.expert_training import ExpertTraining
+from core_distill.recipes import IMAGE_STARTS, dc, dm
+from core_distill.synthetic import Pixels
 from core_distill.synthetic.storage import load_artefact, save_artefact
 from privacy import describe_card, make_private, no_guarantee, privacy_card
 from privacy.demo import demo
@@ -75,6 +77,23 @@ def test_the_initial_set_and_the_clipping_norm_know_nothing_of_the_records(recor
     assert runs[0].clip_norm == runs[1].clip_norm > 0
 
 
+@pytest.mark.parametrize("images", IMAGE_STARTS)
+def test_images_of_every_kind_start_without_the_records_or_are_refused(images, records):
+    recipe = dm(images_per_class=8, data="digits", schedule="cpu").with_values({**TINY, "images": images})
+    other = records.subset(torch.tensor([0, 35, 55]))
+    if images == "latents":
+        with pytest.raises(ValueError, match="what makes the images has seen the private records"):
+            make_private(recipe, records, noise_multiplier=1.0, **SETTINGS)
+        return
+    runs = [make_private(recipe, real, noise_multiplier=1.0, **SETTINGS) for real in (records, other)]
+    states = [run.synthetic.state_dict() for run in runs]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def own_images(start):
+    return Pixels(start.real.by_class(2, start.generator).images.flatten(0, 1))
+
+
 class Peeking(DistributionMatching):
     private = False
 
@@ -85,6 +104,10 @@ class Peeking(DistributionMatching):
         (DM.with_values({"initialise": "real"}), {}, "start from noise"),
         (DM, {"public_normalisation": False}, "normalisation constants"),
         (dataclasses.replace(DM, method=functools.partial(Peeking, batch_size=5)), {}, "private = True"),
+        (DM.with_values({"batches": "representative"}), {}, "chosen by looking at the private records"),
+        (DM.with_values({"labels": "teacher"}), {}, "gives the labels; .*experts are trained"),
+        (dataclasses.replace(DM, images=own_images), {}, "what makes the images has seen"),
+        (dataclasses.replace(DM, experts=ExpertTraining()), {}, "experts are trained on the private records"),
         (DM, {"noise_multiplier": 0.0}, "noise_multiplier"),
         (DM, {"noise_multiplier": None}, "either target_epsilon or noise_multiplier"),
         (DM, {"target_epsilon": 1.0}, "either target_epsilon or noise_multiplier"),

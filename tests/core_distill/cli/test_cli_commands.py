@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,13 @@ def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
     assert (out / "images.png").exists()
     assert "digits: 1295 training images, 10 classes" in said.out
     assert "dsa, cpu schedule (CPU schedule" in said.out
-    assert "set accuracy images/class bytes evaluation" in words(said.out)
+    assert "set accuracy images/class bytes evaluation peak memory" in words(said.out)
+    assert re.search(r"distillation took \d+ s and \d+ MB at its peak", said.out)
     for name, score in results["scores"].items():
-        assert f"{name} {100 * score['accuracy']['mean']:.1f} % 1 {score['bytes']}" in words(said.out)
+        cost = f"{score['seconds']:.0f} s {score['peak_bytes'] / 1e6:.0f} MB"
+        assert f"{name} {100 * score['accuracy']['mean']:.1f} % 1 {score['bytes']} {cost}" in words(said.out)
+        assert score["peak_bytes"] > 1e6
+    assert results["distillation_peak_bytes"] > 1e6
     assert f"written: {out}/synthetic.safetensors, images.png, results.json" in said.out
 
 
@@ -79,7 +84,7 @@ def test_the_score_of_digits_is_taken_without_flips_as_evaluate_takes_it(stillro
     assert "flip" not in results["identity"]["protocol"]["augment"]
     said = stillroom("evaluate", "run/synthetic.safetensors", "--epochs", 2, "--networks", 2)
     each = ", ".join(f"{100 * value:.1f}" for value in results["scores"]["dm"]["accuracy"]["accuracies"])
-    assert said.out.rstrip().endswith(each)
+    assert f" %  {each}  " in said.out.splitlines()[-1]
 
 
 def test_without_networks_nothing_is_scored(stillroom):
@@ -118,7 +123,9 @@ def test_evaluate_takes_the_network_of_the_distillation(stillroom, finished_run,
 def test_evaluate_on_one_network(stillroom, finished_run):
     said = stillroom("evaluate", finished_run / "synthetic.safetensors", "--epochs", 1, "--networks", 2)
     assert (said.code, said.error) == (0, "")
-    assert "Accuracy on digits test (359 images)" in said.out
+    size = load_artefact(finished_run / "synthetic.safetensors").tensor_bytes
+    assert f"Accuracy on digits test (359 images), {size:,} bytes" in said.out
+    assert "network accuracy each evaluation peak memory" in words(said.out)
     (line,) = [line for line in said.out.splitlines() if line.startswith("  convnet, width 4, ")]
     assert len(line.split(" % ")[1].split(",")) == 2
 
@@ -139,7 +146,9 @@ def test_evaluate_on_all_networks_without_augmentation(stillroom, finished_run, 
 
     monkeypatch.setattr("core_distill.evaluation.evaluate", record)
     assert stillroom("evaluate", finished_run / "synthetic.safetensors", "--network", "all", "--no-augment").code == 0
-    assert [protocol.network for protocol in asked] == [NETWORKS[name] for name in sorted(NETWORKS)]
+    assert [protocol.network for protocol in asked] == [
+        NETWORKS[name] for name in ("convnet", "lenet", "mlp", "resnet18")
+    ]
     assert {protocol.augment.operations for protocol in asked} == {()}
     assert {protocol.epochs for protocol in asked} == {Protocol().epochs}
 
@@ -260,8 +269,11 @@ def test_recipes_lists_every_one_with_its_paper_and_what_it_learns(stillroom):
     assert (said.code, said.error) == (0, "")
     rows = {line.split()[0]: words(line) for line in said.out.splitlines()[2:]}
     assert sorted(rows) == sorted(RECIPES)
-    assert rows["dm"] == "dm Dataset Condensation with Distribution Matching, arXiv 2110.04181 images"
-    assert rows["sldd"].endswith("arXiv 1910.02551 images, labels, step size")
+    assert rows["dm"] == (
+        "dm Dataset Condensation with Distribution Matching, arXiv 2110.04181 images 20000 600 ~83.5 % ~48.9 %"
+    )
+    assert rows["dsa"].endswith("arXiv 2102.08259 images 10000 300 84.6 % 52.1 %")
+    assert rows["sldd"].endswith("arXiv 1910.02551 images, labels, step size 20000 150")
 
 
 def test_inspect_prints_json_for_programs(stillroom, finished_run):

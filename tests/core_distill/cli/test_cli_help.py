@@ -140,7 +140,7 @@ def test_a_missing_extra_is_told_with_the_command_that_installs_it(arguments, st
         ("avalanche", "continual"),
         ("flwr", "federated"),
         ("flwr_datasets", "federated"),
-        ("ray", "federated"),
+        ("ray", "cluster"),
         ("dp_accounting", "privacy"),
     ],
 )

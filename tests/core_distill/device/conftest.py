@@ -199,7 +199,9 @@ def on_card(value, seen=None):
         return seen[id(value)]
     if isinstance(value, torch.Tensor):
         moved = torch.empty_like(value, device=META, requires_grad=value.requires_grad)
-        seen[id(value)] = torch.nn.Parameter(moved) if isinstance(value, torch.nn.Parameter) else moved
+        seen[id(value)] = (
+            torch.nn.Parameter(moved, value.requires_grad) if isinstance(value, torch.nn.Parameter) else moved
+        )
     elif isinstance(value, dict):
         moved = seen[id(value)] = copy.copy(value)
         moved.update({key: on_card(item, seen) for key, item in value.items()})

@@ -17,9 +17,6 @@ from core_distill.recipes import LABEL_MODES, RECIPES, find_recipe, new_optimize
 from core_distill.training import fit, fit_many
 from core_distill.types import Batch
 
-REFUSED = {("dm", "soft")}
-"""Combinations that make no sense, as in the contract's table."""
-
 
 class EnoughError(Exception):
     pass
@@ -27,7 +24,10 @@ class EnoughError(Exception):
 
 def toy(name, **values):
     recipe = find_recipe(name, images_per_class=2, data="fashion-mnist", schedule="cpu")
-    small = {"batch_size": 4, "width": 4, "depth": 2, "inner_steps": 1, "outer_steps": 2} | values
+    small = {"batch_size": 4, "width": 4, "depth": 2, "inner_steps": 1, "outer_steps": 2, "outer_warmup": 1}
+    small |= {"bases": 4, "hallucinators": 2, "inner_epochs": 2}
+    small |= {"fit_steps": 2, "generator_steps": 2, "inversion_steps": 2}
+    small |= {"inverse_steps": 1, "rate_trials": 1, "pool_steps": 1} | values
     return recipe.with_values({key: value for key, value in small.items() if key in recipe.values()})
 
 
@@ -49,9 +49,10 @@ def run_on_card(plan, recipe, moved, *, steps):
 @pytest.mark.parametrize("labels", LABEL_MODES)
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_method_stays_on_the_card(name, labels, sampler, card, moved):
-    if (name, labels) in REFUSED:
-        pytest.skip("refused by the method")
-    recipe = toy(name, labels=labels)
+    try:
+        recipe = toy(name, labels=labels)
+    except ValueError:
+        pytest.skip("refused, as in the contract's table")
     plan = prepare(sampler, recipe, seed=0)
     with card():
         losses, synthetic = run_on_card(plan, recipe, moved, steps=4)

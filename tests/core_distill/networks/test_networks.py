@@ -16,6 +16,7 @@ from core_distill.networks import (
     ConvNet,
     LeNet,
     ResNet18,
+    TextCNN,
     has_batch_statistics,
     instance_norm,
     network_factory,
@@ -28,6 +29,7 @@ SMALL = {
     "lenet": LeNet,
     "mlp": MLP,
     "resnet18": functools.partial(ResNet18, width=4),
+    "text-cnn": functools.partial(TextCNN, width=4),
 }
 
 

@@ -33,8 +33,9 @@ def test_the_initial_set_describes_the_data(sampler, tiny_recipe):
     assert (synthetic.mean.tolist(), synthetic.std.tolist()) == ([0.5], [0.25])
 
 
-def test_soft_labels_start_at_their_class(sampler, tiny_recipe):
-    labels = initial_set(sampler, tiny_recipe.with_values({"labels": "soft"}), seed=0).batch().labels
+def test_soft_labels_start_at_their_class(sampler):
+    recipe = sldd(images_per_class=2, data="digits", schedule="cpu")
+    labels = initial_set(sampler, recipe, seed=0).batch().labels
     assert labels.argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
     torch.testing.assert_close(labels.max(1).values, torch.full((6,), 0.9))
 

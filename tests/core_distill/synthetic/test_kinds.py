@@ -1,26 +1,51 @@
-"""One table of label modes and one of parametrisations: what a recipe starts is what a file holds."""
+"""What a recipe starts is what a file can hold: every start makes a kind that is known by name."""
 
-import torch
+import pytest
 
-from core_distill.recipes import LABEL_MODES
-from core_distill.recipes import PARAMETRISATIONS as OF_RECIPES
+from core_distill.networks import network_factory
+from core_distill.networks.mlp import MLP
+from core_distill.randomness import derive_generator
+from core_distill.recipes import IMAGE_STARTS, LABEL_MODES
+from core_distill.synthetic.initialise import real_images
 from core_distill.synthetic.kinds import LABELS, PARAMETRISATIONS
+from core_distill.synthetic.start import Start, slots_of
 
-TARGETS = torch.tensor([0, 1, 1])
-
-
-def test_a_recipe_starts_what_a_file_calls_by_the_same_name():
-    assert sorted(LABEL_MODES) == ["hard", "soft"]
-    for name, start in LABEL_MODES.items():
-        assert type(start(TARGETS, 2)) is LABELS[name].kind
-    assert OF_RECIPES is PARAMETRISATIONS
+QUICK = {"latents": {"generator_steps": 2, "inversion_steps": 2}, "shared-decoders": {"fit_steps": 2}}
+"""Values of what trains beforehand."""
 
 
-def test_every_kind_is_made_again_from_its_config():
-    started = [start(TARGETS, 2) for start in LABEL_MODES.values()]
-    started += [kind(torch.ones(3, 1, 4, 4)) for kind in PARAMETRISATIONS.values()]
-    for module in started:
-        again = type(module).from_config(**module.config())
-        assert {name: value.shape for name, value in again.state_dict().items()} == {
-            name: value.shape for name, value in module.state_dict().items()
-        }
+@pytest.fixture
+def start(sampler):
+    def teacher(images):
+        return images.flatten(1)[:, :3]
+
+    return Start(
+        real=sampler,
+        images_per_class=8,
+        initialise=real_images,
+        new_network=network_factory(MLP, sampler.image_shape, 3),
+        generator=derive_generator(0),
+        teacher=teacher,
+    )
+
+
+def again(module):
+    made = type(module).from_config(**module.config())
+    assert {name: value.shape for name, value in made.state_dict().items()} == {
+        name: value.shape for name, value in module.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("name", IMAGE_STARTS)
+def test_images_of_each_kind(name, start):
+    images = IMAGE_STARTS[name](start, **QUICK.get(name, {}))
+    assert type(images) is PARAMETRISATIONS[name]
+    again(images)
+
+
+@pytest.mark.parametrize("name", LABEL_MODES)
+def test_labels_of_each_mode(name, start):
+    labels = LABEL_MODES[name].start(slots_of(start, IMAGE_STARTS["pixels"](start)))
+    assert type(labels) in LABELS.values()
+    assert any(value.requires_grad for value in labels.parameters()) == LABEL_MODES[name].learned
+    again(labels)

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from core_distill.data import ClassSampler
-from core_distill.synthetic.initialise import INITIALISERS, noise, real_images
+from core_distill.networks import MLP, network_factory
+from core_distill.synthetic.initialise import INITIALISERS, noise, real_images, recognised_images
+from core_distill.synthetic.start import Start
 
 
 @pytest.fixture
@@ -17,25 +19,32 @@ def uneven():
     return ClassSampler(images, labels, num_classes=3, mean=[0.0], std=[1.0])
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+def start(real, seed=0, teacher=None):
+    return Start(
+        real=real,
+        images_per_class=1,
+        initialise=real_images,
+        new_network=network_factory(MLP, real.image_shape, real.num_classes),
+        generator=torch.Generator().manual_seed(seed),
+        teacher=teacher,
+    )
 
 
 def test_real_images_come_class_after_class_without_repeats(uneven):
-    images = real_images(uneven, 2, generator())
+    images = real_images(start(uneven), 2)
     assert images.shape == (4, 1, 1, 2)
     assert images[:, 0, 0, 1].tolist() == [0, 0, 2, 2]
     assert len(set(images[:, 0, 0, 0].tolist())) == 4
 
 
 def test_a_class_with_fewer_images_gives_some_again(uneven):
-    images = real_images(uneven, 5, generator())[:, 0, 0, 0].tolist()
+    images = real_images(start(uneven), 5)[:, 0, 0, 0].tolist()
     assert sorted(images[:5]) == [0, 1, 2, 3, 4]
     assert set(images[5:]) == {5, 6}
 
 
 def test_noise_is_standard_normal_and_of_the_right_size(sampler):
-    images = noise(sampler, 40, generator())
+    images = noise(start(sampler), 40)
     assert images.shape == (120, 1, 8, 8)
     assert images.mean().abs() < 0.05
     assert abs(images.std() - 1) < 0.05
@@ -43,11 +52,36 @@ def test_noise_is_standard_normal_and_of_the_right_size(sampler):
 
 def test_noise_knows_nothing_of_the_pixels(sampler):
     other = ClassSampler(255 - sampler.images, sampler.labels, num_classes=3, mean=[0.1], std=[0.9])
-    assert torch.equal(noise(sampler, 2, generator()), noise(other, 2, generator()))
+    assert torch.equal(noise(start(sampler), 2), noise(start(other), 2))
 
 
 @pytest.mark.parametrize("name", sorted(INITIALISERS))
 def test_the_generator_decides(name, sampler):
-    first, again, other = (INITIALISERS[name](sampler, 2, generator(seed)) for seed in (0, 0, 1))
+    first, again, other = (
+        INITIALISERS[name](start(sampler, seed, teacher=lambda images: images.flatten(1)[:, :3]), 2)
+        for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_teacher_chooses_images_that_it_recognises(uneven):
+    """This one knows a class by the second pixel, and takes images 1, 3 and 6 for another."""
+
+    def teacher(images):
+        wrong = (images[:, 0, 0, :1] == torch.tensor([1.0, 3.0, 6.0])).any(1)
+        return torch.nn.functional.one_hot((images[:, 0, 0, 1].long() + wrong) % 3, 3).float()
+
+    chosen = recognised_images(start(uneven, teacher=teacher), 1)[:, 0, 0, 0].tolist()
+    assert chosen[0] in (0, 2, 4)
+    assert chosen[1] == 5
+
+
+def test_no_recognised_image_comes_twice(sampler):
+    chosen = recognised_images(start(sampler, teacher=lambda images: images.flatten(1)[:, :3]), 6)
+    assert len({tuple(image.flatten().tolist()) for image in chosen}) == 18
+
+
+def test_without_a_teacher_nothing_is_recognised(uneven):
+    with pytest.raises(ValueError, match="there is no teacher"):
+        recognised_images(start(uneven), 1)

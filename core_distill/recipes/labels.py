@@ -1,0 +1,87 @@
+"""How a recipe labels its set: by class numbers, learned probabilities, what a teacher says, or what a kernel solves for."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from core_distill.engine import features
+from core_distill.matching.kernels import label_solve, nearest_probabilities
+from core_distill.synthetic import GivenLabels, HardLabels, SoftLabels
+from core_distill.synthetic.start import Slots, StartLabels
+
+
+class LabelMode(NamedTuple):
+    """How labels start, whether they are learned, and whether a teacher is asked (the recipe's experts, after their last
+    epoch)."""
+
+    start: StartLabels
+    learned: bool = False
+    taught: bool = False
+
+
+def hard(slots: Slots) -> HardLabels:
+    """Each slot's class number."""
+    return HardLabels(slots.targets, slots.num_classes)
+
+
+def soft(slots: Slots, *, confidence: float = 0.9) -> SoftLabels:
+    """Learned probabilities, `confidence` of the slot's class at first."""
+    return SoftLabels.starting_at(slots.targets, slots.num_classes, confidence=confidence)
+
+
+def teacher(slots: Slots, *, temperature: float = 1.0) -> GivenLabels:
+    """What the teacher says of the images as they start, the mean over a slot's views; `temperature` divides its logits."""
+    return GivenLabels(_taught(slots, temperature).softmax(-1))
+
+
+def soft_teacher(slots: Slots, *, temperature: float = 1.0) -> SoftLabels:
+    """Learned probabilities that start at the teacher's (DATM, arXiv 2310.05773, section 4.3)."""
+    return SoftLabels(_taught(slots, temperature))
+
+
+def solved(
+    slots: Slots, *, solve_images: int = 2_000, solve_networks: int = 4, solve_regularisation: float = 1e-3
+) -> GivenLabels:
+    """Probabilities nearest to the targets that make kernel regression on the images as they start predict real labels best.
+
+    Label Solve (arXiv 2011.00050), see `label_solve`: on `solve_images` real images, by the mean kernel of the features of
+    `solve_networks` fresh networks; the mean over a slot's views. Raises `ValueError` as `label_solve`.
+    """
+    start, count = slots.start, slots.images.shape[0]
+    real = start.real.batch(solve_images, start.generator)
+    networks = [start.new_network(start.generator) for _ in range(solve_networks)]
+
+    def kernel(left: Tensor, right: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([features(each, left) @ features(each, right).mT for each in networks]).mean(0)
+
+    targets = label_solve(
+        kernel,
+        slots.images.flatten(0, 1),
+        real,
+        num_classes=slots.num_classes,
+        regularisation=solve_regularisation,
+    )
+    return GivenLabels(nearest_probabilities(targets.unflatten(0, (count, -1)).mean(1)))
+
+
+def _taught(slots: Slots, temperature: float) -> Tensor:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    logits: Tensor = slots.start.taught(slots.images.flatten(0, 1))
+    mean: Tensor = logits.unflatten(0, slots.images.shape[:2]).mean(1)
+    return mean / temperature
+
+
+LABEL_MODES: dict[str, LabelMode] = {
+    "hard": LabelMode(hard),
+    "soft": LabelMode(soft, learned=True),
+    "soft-teacher": LabelMode(soft_teacher, learned=True, taught=True),
+    "solved": LabelMode(solved),
+    "teacher": LabelMode(teacher, taught=True),
+}
+"""The label modes by name."""
+
+LABEL_STARTS: dict[str, StartLabels] = {name: mode.start for name, mode in LABEL_MODES.items()}
+"""How each mode starts."""
