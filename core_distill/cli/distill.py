@@ -43,7 +43,11 @@ def distill(
     set_: Set = [],  # noqa: B006
     schedule: ScheduleName = "auto",
     images: Annotated[
-        str, typer.Option(help="What the images are made of, such as pixels  [default: as the recipe says]")
+        str,
+        typer.Option(
+            help="What the images are made of: pixels, multi-formation, hallucinated-bases, addressable-memory, low-rank, "
+            "shared-decoders, latents or random-basis  [default: as the recipe says]"
+        ),
     ] = "",
     labels: Annotated[
         str,
@@ -82,7 +86,7 @@ def distill(
     from core_distill.data import load_data
     from core_distill.evaluation import USUAL_BASELINES
     from core_distill.experiment import Experiment, run_experiment
-    from core_distill.recipes import find_recipe
+    from core_distill.recipes import find_recipe, recipes_with_experts
     from core_distill.sharding import joined, local_device
 
     device = local_device(pick_device(device))
@@ -104,7 +108,7 @@ def distill(
             checkpoint_seconds=checkpoint_every,
         )
         if experts and not full.experts:
-            raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use mtt or tesla")
+            raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use {recipes_with_experts()}")
         out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
         if processes.is_leader:
             _announce(experiment, chosen)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 def experts(
     data: Data,
-    recipe: Annotated[str, typer.Option(help="mtt or tesla: whose experts")] = "mtt",
+    recipe: Annotated[
+        str, typer.Option(help="Whose experts: mtt, tesla, ftd, datm, haba, or another recipe with some")
+    ] = "mtt",
     number: Annotated[int, typer.Option(min=0, help="How many  [default: as the recipe says]", show_default=False)] = 0,
     epochs: Annotated[
         int, typer.Option(min=0, help="Epochs each trains  [default: as the recipe says]", show_default=False)
@@ -52,7 +54,7 @@ def experts(
     compile_: Compile = True,
     piece: Piece = 0,
 ) -> None:
-    """Train the experts that mtt and tesla match, ahead of distilling; several runs share them.
+    """Train the experts that mtt and its relatives use, ahead of distilling; several runs share them.
 
     The same command goes on where it was stopped; a larger --number adds experts.
 
@@ -63,13 +65,13 @@ def experts(
         stillroom experts fashion-mnist --number 20 --epochs 30 --set training_rate=0.01
     """
     from core_distill.data import load_data
-    from core_distill.recipes import expert_folder_name, find_recipe, train_experts_for
+    from core_distill.recipes import expert_folder_name, find_recipe, recipes_with_experts, train_experts_for
 
     device_, device = device, pick_device(device)
     splits = load_data(data, data_dir=data_dir)
     full = find_recipe(recipe, images_per_class=1, data=splits.name, schedule=pick_schedule(schedule, device))
     if full.experts is None:
-        raise ValueError(f"recipe {recipe} matches no experts; --recipe takes mtt or tesla")
+        raise ValueError(f"recipe {recipe} uses no experts; --recipe takes {recipes_with_experts()}")
     asked = {"num_experts": str(number or ""), "training_epochs": str(epochs or ""), "network": network}
     changes = {**{name: value for name, value in asked.items() if value}, **read_settings(set_)}
     full, engine = full.with_values(changes), pick_engine(compute, compile_, piece, device)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 Data = Annotated[
     str,
     typer.Argument(
-        help="digits, fashion-mnist, mnist, cifar10, cifar100, svhn, or a folder: of one folder of images a class, or of "
-        "train_images.npy, train_labels.npy and the same for test"
+        help="digits, fashion-mnist, mnist, cifar10, cifar100, svhn; of texts docstrings, trec6; or a folder: of one folder "
+        "of images a class, of train_images.npy, train_labels.npy and the same for test, or of texts in train.csv"
     ),
 ]
 RecipeName = Annotated[
@@ -39,7 +39,7 @@ DataDir = Annotated[Path | None, typer.Option(help="Where data files are looked 
 Experts = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of experts, for mtt and tesla  [default: one in runs/ that such runs share]",
+        help="Folder of experts, for recipes that use some, such as mtt  [default: one in runs/ that such runs share]",
         show_default=False,
     ),
 ]

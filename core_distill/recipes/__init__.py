@@ -93,6 +93,11 @@ def find_recipe(name: str, *, images_per_class: int, data: str = "", schedule: S
     return RECIPES[name](images_per_class=images_per_class, data=data, schedule=schedule)
 
 
+def recipes_with_experts() -> str:
+    """The names of recipes that use networks trained on the real data, as a text."""
+    return ", ".join(name for name, make in sorted(RECIPES.items()) if make(images_per_class=1).experts)
+
+
 __all__ = [
     "IMAGE_STARTS",
     "LABEL_MODES",
@@ -141,6 +146,7 @@ __all__ = [
     "prepare",
     "rat_bptt",
     "rcig",
+    "recipes_with_experts",
     "rfad",
     "run_plan",
     "sldd",

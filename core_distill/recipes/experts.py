@@ -45,7 +45,7 @@ def expert_folder_name(real: ClassSampler, recipe: Recipe, *, data: str, engine:
     Raises `ValueError` for a recipe without experts.
     """
     if recipe.experts is None:
-        raise ValueError(f"recipe {recipe.name} matches no experts; take one that does, such as mtt")
+        raise ValueError(f"recipe {recipe.name} uses no experts; take one that does, such as mtt")
     new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
     identity = expert_identity(real, new_network, recipe.experts, augment=recipe.augment, engine=engine)
     return folder_name(data, identity)

@@ -44,7 +44,7 @@ def one_line(said, code=2):
         (["digits", "--ipc", "500"], ["500 images a class were asked for, and the smallest class of digits has 125"]),
         (
             ["digits", "--experts", "somewhere"],
-            ["recipe dm uses no experts: leave --experts out, or use mtt or tesla"],
+            ["recipe dm uses no experts: leave --experts out, or use acc-dd, ", "mtt, ", "tesla"],
         ),
         (
             ["digitz"],

@@ -81,7 +81,9 @@ def test_experts_of_something_else_are_refused(made, stillroom):
 
 def test_bad_input(stillroom):
     said = stillroom("experts", "digits", "--recipe", "dm")
-    assert (said.code, said.error) == (2, "error: recipe dm matches no experts; --recipe takes mtt or tesla\n")
+    assert said.code == 2
+    assert said.error.startswith("error: recipe dm uses no experts; --recipe takes acc-dd, ")
+    assert {"mtt,", "ftd,", "tesla"} <= set(said.error.split())
     said = stillroom("experts", "digits", *SMALL, "--set", "training_rate=1e30")
     assert said.code == 2
     assert "expert 0 is not finite after epoch " in said.error

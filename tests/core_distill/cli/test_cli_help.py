@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from core_distill.cli import main as cli
+from core_distill.recipes import IMAGE_STARTS, LABEL_MODES
 
 COMMANDS = [
     "benchmark",
@@ -42,6 +43,12 @@ def test_the_list_says_what_each_command_does(stillroom):
         (line,) = [line for line in said.out.splitlines() if line.startswith(f"│ {name} ")]
         assert len(line.strip(" │").removeprefix(name).split()) > 3
     assert "stillroom distill digits" in said.out
+
+
+def test_distill_names_all_images_and_labels(stillroom, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    words = set(stillroom("distill", "--help").out.replace(",", " ").replace(":", " ").replace(";", " ").split())
+    assert {*IMAGE_STARTS, *LABEL_MODES} <= words
 
 
 def test_nothing_typed_shows_the_help(stillroom):

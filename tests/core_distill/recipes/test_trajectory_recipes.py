@@ -104,7 +104,7 @@ def test_both_recipes_and_all_seeds_share_experts(sampler):
 def test_a_recipe_without_experts_trains_none(sampler):
     recipe = find_recipe("dm", images_per_class=1)
     assert train_experts_for(sampler, recipe) is None
-    with pytest.raises(ValueError, match="recipe dm matches no experts"):
+    with pytest.raises(ValueError, match="recipe dm uses no experts"):
         expert_folder_name(sampler, recipe, data="digits")
 
 
