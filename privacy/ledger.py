@@ -73,7 +73,7 @@ def admit(
     initialised_from_real: bool,
     public_normalisation: bool,
     images_look_at_data: bool = False,
-    labels_taught: bool = False,
+    labels_look_at_data: bool = False,
     uniform_batches: bool = True,
     has_experts: bool = False,
 ) -> None:
@@ -86,7 +86,7 @@ def admit(
         public_normalisation: whether the constants the data is normalised with are public (published or chosen), not
             computed from the private records.
         images_look_at_data: whether what makes the images has seen the records, such as a generator trained on them.
-        labels_taught: whether labels are what networks say that were trained on the records.
+        labels_look_at_data: whether labels come from more than class numbers: networks or kernels that saw the records.
         uniform_batches: whether real images are drawn without looking at them; the accountant counts on chance alone.
         has_experts: whether networks are trained on the records.
 
@@ -107,8 +107,8 @@ def admit(
         )
     if images_look_at_data:
         problems.append("what makes the images has seen the private records; use images=pixels")
-    if labels_taught:
-        problems.append("a teacher trained on the private records gives the labels; use labels=hard")
+    if labels_look_at_data:
+        problems.append("what gives the labels has seen the private records; use labels=hard or soft")
     if not uniform_batches:
         problems.append("batches are chosen by looking at the private records; use batches=uniform")
     if has_experts:

@@ -106,7 +106,7 @@ def make_private(
         initialised_from_real=recipe.initialise is not noise,
         public_normalisation=public_normalisation,
         images_look_at_data=_looks_at_data(recipe),
-        labels_taught=recipe.labels_taught,
+        labels_look_at_data=recipe.labels_look_at_data,
         uniform_batches=wrapped(recipe.batches) is uniform,
         has_experts=recipe.experts is not None,
     )

@@ -12,12 +12,13 @@ from core_distill.synthetic.start import Slots, StartLabels
 
 
 class LabelMode(NamedTuple):
-    """How labels start, whether they are learned, and whether a teacher is asked (the recipe's experts, after their last
-    epoch)."""
+    """How labels start, whether they are learned, whether a teacher is asked (the recipe's experts, after their last epoch),
+    and whether they have seen more of the real data than its class numbers."""
 
     start: StartLabels
     learned: bool = False
     taught: bool = False
+    looks_at_data: bool = True
 
 
 def hard(slots: Slots) -> HardLabels:
@@ -75,8 +76,8 @@ def _taught(slots: Slots, temperature: float) -> Tensor:
 
 
 LABEL_MODES: dict[str, LabelMode] = {
-    "hard": LabelMode(hard),
-    "soft": LabelMode(soft, learned=True),
+    "hard": LabelMode(hard, looks_at_data=False),
+    "soft": LabelMode(soft, learned=True, looks_at_data=False),
     "soft-teacher": LabelMode(soft_teacher, learned=True, taught=True),
     "solved": LabelMode(solved),
     "teacher": LabelMode(teacher, taught=True),

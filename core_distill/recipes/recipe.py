@@ -137,7 +137,7 @@ class Recipe:
         return changed
 
     def _with_part(self, part: str, choice: Any) -> Self:
-        """Another network, other images or labels; a teacher where those ask one."""
+        """Another network, other images, labels or batches; a teacher where labels ask one."""
         changes: dict[str, Any] = {part: choice}
         if self.experts is None and part == "labels" and _mode_of(choice).taught:
             changes["experts"] = _TEACHER
@@ -151,9 +151,9 @@ class Recipe:
         return *images, *labels, *(("step size",) if self.learn_step_size else ())
 
     @property
-    def labels_taught(self) -> bool:
-        """Whether a teacher, trained on the real data, gives the labels or their start."""
-        return _mode_of(self.labels).taught
+    def labels_look_at_data(self) -> bool:
+        """Whether labels start at more than class numbers; of a start that is not known, True."""
+        return _mode_of(self.labels).looks_at_data
 
     @property
     def uses_step_size(self) -> bool:

@@ -60,7 +60,7 @@ class Peeking:
 def test_paths_nobody_charges_for_are_refused_all_at_once():
     with pytest.raises(ValueError, match=r"Peeking.*start from noise.*normalisation constants"):
         admit(Peeking(), initialised_from_real=True, public_normalisation=False)
-    looks = {"images_look_at_data": True, "labels_taught": True, "uniform_batches": False, "has_experts": True}
+    looks = {"images_look_at_data": True, "labels_look_at_data": True, "uniform_batches": False, "has_experts": True}
     for name, told in zip(looks, ("images=pixels", "labels=hard", "batches=uniform", "without them"), strict=True):
         with pytest.raises(ValueError, match=f"^no privacy guarantee is possible: [^;]*; [^;]*{told}[^;]*$"):
             admit(DistributionMatching, initialised_from_real=False, public_normalisation=True, **{name: looks[name]})

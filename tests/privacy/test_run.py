@@ -12,7 +12,7 @@ from core_distill.evaluation import Protocol
 from core_distill.methods import DistributionMatching
 from core_distill.networks.expert_training import ExpertTraining
 from core_distill.recipes import IMAGE_STARTS, dc, dm
-from core_distill.synthetic import Pixels
+from core_distill.synthetic import Pixels, SoftLabels
 from core_distill.synthetic.storage import load_artefact, save_artefact
 from privacy import describe_card, make_private, no_guarantee, privacy_card
 from privacy.demo import demo
@@ -94,6 +94,10 @@ def own_images(start):
     return Pixels(start.real.by_class(2, start.generator).images.flatten(0, 1))
 
 
+def own_labels(slots):
+    return SoftLabels.starting_at(slots.start.real.labels[: len(slots.targets)], slots.num_classes)
+
+
 class Peeking(DistributionMatching):
     private = False
 
@@ -105,7 +109,9 @@ class Peeking(DistributionMatching):
         (DM, {"public_normalisation": False}, "normalisation constants"),
         (dataclasses.replace(DM, method=functools.partial(Peeking, batch_size=5)), {}, "private = True"),
         (DM.with_values({"batches": "representative"}), {}, "chosen by looking at the private records"),
-        (DM.with_values({"labels": "teacher"}), {}, "gives the labels; .*experts are trained"),
+        (DM.with_values({"labels": "teacher"}), {}, "gives the labels has seen .*experts are trained"),
+        (DM.with_values({"labels": "solved"}), {}, "gives the labels has seen"),
+        (dataclasses.replace(DC, labels=own_labels), {}, "gives the labels has seen"),
         (dataclasses.replace(DM, images=own_images), {}, "what makes the images has seen"),
         (dataclasses.replace(DM, experts=ExpertTraining()), {}, "experts are trained on the private records"),
         (DM, {"noise_multiplier": 0.0}, "noise_multiplier"),
