@@ -13,7 +13,9 @@ from core_distill.cli.options import (
     Compute,
     DataDir,
     Device,
+    Jobs,
     Piece,
+    Ray,
     ScheduleName,
     Set,
     numbers,
@@ -39,10 +41,8 @@ def accuracy(
     networks: Annotated[int, typer.Option(min=1, help="Fresh networks a score is the mean of")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
     baselines: Annotated[str, typer.Option(help="Selections of real images at equal bytes")] = "random,kmeans",
-    jobs: Annotated[int, typer.Option(min=1, help="Rows at a time, each in processes of this machine")] = 1,
-    ray: Annotated[
-        str, typer.Option(help="Address of a Ray cluster that runs the rows; local starts one", show_default=False)
-    ] = "",
+    jobs: Jobs = 1,
+    ray: Ray = "",
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: one in runs/]", show_default=False)] = None,
     set_: Set = [],  # noqa: B006
     schedule: ScheduleName = "auto",

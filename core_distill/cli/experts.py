@@ -14,7 +14,9 @@ from core_distill.cli.options import (
     Data,
     DataDir,
     Device,
+    Jobs,
     Piece,
+    Ray,
     ScheduleName,
     Set,
     pick_device,
@@ -46,6 +48,8 @@ def experts(
         Path | None,
         typer.Option(help="Output folder  [default: one in runs/ that such runs share]", show_default=False),
     ] = None,
+    jobs: Jobs = 1,
+    ray: Ray = "",
     set_: Set = [],  # noqa: B006
     schedule: ScheduleName = "auto",
     data_dir: DataDir = None,
@@ -76,7 +80,10 @@ def experts(
     changes = {**{name: value for name, value in asked.items() if value}, **read_settings(set_)}
     full, engine = full.with_values(changes), pick_engine(compute, compile_, piece, device)
     folder = out or Path("runs") / expert_folder_name(splits.train, full, data=splits.name, engine=engine)
-    trained = train_experts_for(splits.train.to(device), full, folder=folder, engine=engine, show=progress)
+    real = splits.train.to(device)
+    trained = train_experts_for(
+        real, full, folder=folder, engine=engine, show=progress, processes=jobs, ray_address=ray
+    )
     assert trained is not None
     screen = console()
     screen.print(

@@ -59,6 +59,13 @@ ScheduleName = Annotated[
 ]
 
 
+Jobs = Annotated[int, typer.Option(min=1, help="Processes of this machine that work side by side")]
+Ray = Annotated[
+    str,
+    typer.Option(help="Address of a Ray cluster that does the work; local starts one here", show_default=False),
+]
+
+
 def read_settings(settings: list[str]) -> dict[str, str]:
     """`["steps=60"]` as `{"steps": "60"}`; `ValueError` for text without `=`."""
     wrong = [text for text in settings if "=" not in text]

@@ -6,7 +6,7 @@ import inspect
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from core_distill.engine import DEFAULT_ENGINE, Engine, running_on, training_session
+from core_distill.jobs import run_jobs
 from core_distill.networks.expert_group import groups_of, train_group
 from core_distill.networks.experts import (
     ExpertFolder,
@@ -123,12 +124,16 @@ def train_experts(
     folder: Path | None = None,
     engine: Engine = DEFAULT_ENGINE,
     show: ShowProgress = silent,
+    processes: int = 1,
+    ray_address: str = "",
 ) -> ExpertTrajectories:
     """The experts on `real`, trained on its device; those that `folder` holds are opened instead.
 
     Trained one by one, or on a card several at once (`AT_ONCE`), and written when they, or all of their group, are done: a
     killed run goes on from there. On a CPU it ends with the same bytes; on a card, where another group may take up the
-    rest, with the same up to rounding. Without a folder they stay in memory, on the CPU. Raises `ExpertError` for files of
+    rest, with the same up to rounding; so does another number of `processes`, since each has fewer threads. These, or the
+    Ray cluster at `ray_address` (see `run_jobs`), train groups side by side, and this process writes them. Without a folder
+    experts stay in memory, on the CPU. Raises `ExpertError` for files of
     other experts or damaged ones, and for training that diverges or does not move; `ValueError` for networks that
     normalise over the batch.
     """
@@ -144,28 +149,20 @@ def train_experts(
     found: list[Trajectory | None] = [shelf.find(number) for number in range(training.num_experts)]
     missing = [number for number, trajectory in enumerate(found) if trajectory is None]
     if missing:
-        epochs = training.training_epochs
-        images = training.training_images or len(real)
-        with show("train experts", training.num_experts * epochs) as advance:
+        with show("train experts", training.num_experts * training.training_epochs) as advance:
             shown, done = Remembering(advance), training.num_experts - len(missing)
-            for numbers in groups_of(missing, example, training):
-                start = time.monotonic()
-                session = training_session(  # one for each group: resumed ones are alike
-                    engine,
-                    example,
-                    real.image_shape,
-                    len(numbers) * epochs * images * training.passes,
-                    real.device,
-                    tell=shown.note,
-                )
-                watch = functools.partial(_tell, shown, done * epochs)
-                with running_on(session):
-                    trained = train_group(real, new_network, training, numbers, augment=augment, watch=watch)
-                spent = (time.monotonic() - start) / len(numbers)
+            here = processes == 1 and not ray_address
+            seen = _Seen(shown, done * training.training_epochs) if here else _Unseen()
+            train = functools.partial(_timed_group, real, new_network, training, augment, engine, seen)
+            groups = groups_of(missing, example, training)
+            for numbers, trained, spent in run_jobs(train, groups, processes=processes, ray_address=ray_address):
                 for number, stacked in zip(numbers, trained, strict=True):
                     check_trajectory(stacked.values(), what=f"expert {number}")
-                    found[number] = shelf.add(number, stacked, seconds=spent)
+                    found[number] = shelf.add(number, stacked, seconds=spent / len(numbers))
                 done += len(numbers)
+                seen.go_on_from(done * training.training_epochs)
+                if not here:
+                    shown(done * training.training_epochs, "epochs")
     seconds = shelf.seconds()
     return ExpertTrajectories(
         [trajectory for trajectory in found if trajectory is not None],
@@ -188,8 +185,58 @@ def _shelf(
     return ExpertFolder(folder, identity=identity, shapes=shapes, epochs=epochs)
 
 
-def _tell(shown: Remembering, before: int, count: int) -> None:
-    shown(before + count, "epochs")
+def _timed_group(
+    real: "ClassSampler",
+    new_network: NetworkFactory,
+    training: ExpertTraining,
+    augment: SiameseAugment,
+    engine: Engine,
+    seen: "_Seen | _Unseen",
+    numbers: Sequence[int],
+) -> tuple[Sequence[int], list[dict[str, Tensor]], float]:
+    """A group of experts, with its numbers and the seconds it took."""
+    start = time.monotonic()
+    images = training.training_images or len(real)
+    session = training_session(  # one for each group: resumed ones are alike
+        engine,
+        new_network(derive_generator(0, device=real.device)),
+        real.image_shape,
+        len(numbers) * training.training_epochs * images * training.passes,
+        real.device,
+        tell=seen.tell,
+    )
+    with running_on(session):
+        trained = train_group(real, new_network, training, numbers, augment=augment, watch=seen.watch)
+    return numbers, trained, time.monotonic() - start
+
+
+class _Seen:
+    """Progress of a group, counted from the epochs of those before it."""
+
+    def __init__(self, shown: Remembering, before: int) -> None:
+        self._shown, self._before = shown, before
+
+    def go_on_from(self, before: int) -> None:
+        self._before = before
+
+    def watch(self, epochs: int) -> None:
+        self._shown(self._before + epochs, "epochs")
+
+    def tell(self, what: str) -> None:
+        self._shown.note(what)
+
+
+class _Unseen:
+    """What another process says of its progress."""
+
+    def go_on_from(self, before: int) -> None:
+        """Nobody asks."""
+
+    def watch(self, epochs: int) -> None:
+        """Nobody looks."""
+
+    def tell(self, what: str) -> None:
+        """Nobody hears."""
 
 
 class _Memory:

@@ -24,6 +24,8 @@ def train_experts_for(
     folder: Path | None = None,
     engine: Engine | None = None,
     show: ShowProgress = silent,
+    processes: int = 1,
+    ray_address: str = "",
 ) -> ExpertTrajectories | None:
     """The experts of a recipe on `real`, see `train_experts`; `None` where it has none.
 
@@ -35,7 +37,15 @@ def train_experts_for(
     untrained = ExpertTrajectories((), epochs=recipe.experts.training_epochs)
     built(recipe.method, real=real, new_network=new_network, augment=recipe.augment, experts=untrained)
     return train_experts(
-        real, new_network, recipe.experts, augment=recipe.augment, folder=folder, engine=chosen(engine), show=show
+        real,
+        new_network,
+        recipe.experts,
+        augment=recipe.augment,
+        folder=folder,
+        engine=chosen(engine),
+        show=show,
+        processes=processes,
+        ray_address=ray_address,
     )
 
 

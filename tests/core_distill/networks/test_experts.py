@@ -118,6 +118,17 @@ class _Quiet:
         return None
 
 
+def test_processes_train_side_by_side_what_one_trains(train, tmp_path):
+    alone, together = train(folder=tmp_path / "one"), train(folder=tmp_path / "two", processes=2)
+    assert together.num_experts == alone.num_experts
+    assert together.seconds > 0
+    for number in range(alone.num_experts):
+        names = [tmp_path / folder / f"expert-{number:03}.safetensors" for folder in ("one", "two")]
+        first, second = (safetensors.torch.load_file(name) for name in names)
+        for name, value in first.items():
+            torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_draws_every_expert_and_start_and_keeps_the_span():
     experts = counted(6, num_experts=3)
     generator = derive_generator(0)
