@@ -111,6 +111,19 @@ class Clock:
         self._before, self._start = state_dict["seconds"], time.monotonic()
 
 
+class Longest:
+    """The longest of what sessions of a run took for the same: later ones may find it done."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = max(self.seconds, state_dict["seconds"])
+
+
 def run_experiment(
     experiment: Experiment,
     out: Path,
@@ -124,8 +137,9 @@ def run_experiment(
 
     The folder holds the checkpoint, the artefact, its picture and the results; see `RunFolder`. Every score is written as
     soon as it is there. A recipe with experts keeps them in `experts_folder`, which runs may share, by default in `out`;
-    training them took `expert_seconds`, whichever run did it. Bytes of memory, `peak_bytes`, are those of `Peak`. `command`
-    is how a person would start it, for the record.
+    training them took `expert_seconds`, whichever run did it, and making the initial set, with what it trains,
+    `start_seconds`. Bytes of memory, `peak_bytes`, are those of `Peak`. `command` is how a person would start it, for the
+    record.
     Of several `processes`, all distil, and the leader alone writes, evaluates and has results to return.
     Raises what `distill`, `evaluate`, `RunFolder` and `shard` raise.
     """
@@ -185,7 +199,7 @@ def _distilled(
         engine=experiment.engine,
         show=show,
     )
-    clock = Clock()
+    clock, start = Clock(), Longest(plan.start_seconds)
     with show(f"distil {recipe.name}", recipe.steps) as advance:
         shown = Remembering(advance)
 
@@ -198,12 +212,16 @@ def _distilled(
             steps=recipe.steps,
             seed=experiment.seed,
             checkpoint=checkpoint,
-            state={"clock": clock, "peak": peak},
+            state={"clock": clock, "peak": peak, "start": start},
             observers=[observe],
             engine=experiment.engine,
             tell=shown.note,
         )
-    spent = {"distillation_seconds": clock.seconds, "distillation_peak_bytes": peak.num_bytes}
+    spent = {
+        "distillation_seconds": clock.seconds,
+        "distillation_peak_bytes": peak.num_bytes,
+        "start_seconds": round(start.seconds, 1),
+    }
     return released, spent | ({"expert_seconds": round(plan.experts.seconds, 1)} if plan.experts else {})
 
 

@@ -14,12 +14,13 @@ _PATIENCE_SECONDS = 5.0
 def run_jobs(
     function: Callable[[Job], Result], jobs: Sequence[Job], *, processes: int = 1, ray_address: str = ""
 ) -> Iterator[Result]:
-    """`function` of each of `jobs`, in the order in which they end; a module-level function and plain values.
+    """`function` of each of `jobs`, in the order in which they end: a module-level function, of values that can be sent.
 
     Args:
         processes: local ones; 1 works in this one, in order.
-        ray_address: of a Ray cluster that takes the jobs instead, such as `auto` or `ray://host:10001`; `local` starts one
-            here. What the jobs read and write must be at the same paths everywhere.
+        ray_address: of a Ray cluster that takes the jobs instead of `processes`, such as `auto` or `ray://host:10001`;
+            `local` starts one on this machine. What the jobs read and write must be at the same paths everywhere. Results
+            come when all are there.
 
     Raises what a job raised, `ModuleNotFoundError` where Ray is not installed, and `ValueError` for fewer than one process
     or a cluster that cannot be reached.
@@ -45,7 +46,7 @@ def _ray(address: str) -> AbstractContextManager[Any]:
     if not ray.is_initialized():
         _refuse_silence(address)
         try:
-            ray.init(address=None if address == "local" else address, log_to_driver=False)
+            ray.init(address=address, log_to_driver=False)
         except (ConnectionError, ValueError) as error:
             raise ValueError(f"no Ray cluster answers at {address!r} ({error}); `local` starts one here") from error
     register_ray()  # type: ignore[no-untyped-call]

@@ -1,12 +1,15 @@
 """The accuracy benchmark: many recipes for the same minutes, under one protocol, beside real images at equal bytes."""
 
+import contextlib
 import dataclasses
-import functools
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from core_distill.benchmark.accuracy_job import Job, do, recipe_of
 from core_distill.data import DataSplits, images_for_bytes, load_data
@@ -15,6 +18,8 @@ from core_distill.environment import hardware, versions
 from core_distill.evaluation import check_baselines
 from core_distill.files import write_atomically
 from core_distill.jobs import run_jobs
+from core_distill.networks import NETWORKS, networks_for
+from core_distill.partials import wrapped
 from core_distill.recipes import RECIPES, expert_folder_name
 from core_distill.recipes.schedules import Schedule
 
@@ -28,24 +33,25 @@ class AccuracyPlan:
 
     Args:
         data, data_dir: see `load_data`.
-        recipes: names; more may join a later call in the same folder.
+        recipes: names; more may join a later call in the same folder. None is every recipe whose network reads such data.
         budgets: images a class.
         minutes: of distillation for each row; steps are counted before, so the time is met within the noise of the
             machine. 0 runs each recipe for its own steps.
         baselines: selections of real images, scored at every number of bytes that a row has.
-        networks, epochs: of the evaluation.
-        changes: values for every recipe that has them, such as `{"width": "64"}`.
+        network, networks, epochs: of the evaluation, the same for every row; by default a ConvNet, of texts a TextCNN.
+        changes: values for every recipe, and the evaluation's network, that have them, such as `{"width": "64"}`.
 
     Raises `ValueError` for unknown names and numbers out of range.
     """
 
     data: str
-    recipes: tuple[str, ...]
+    recipes: tuple[str, ...] = ()
     data_dir: Path | None = None
     budgets: tuple[int, ...] = (10,)
     seeds: tuple[int, ...] = (0,)
     minutes: float = 6.0
     baselines: tuple[str, ...] = ("random", "kmeans")
+    network: str = ""
     networks: int = 3
     epochs: int = 300
     schedule: Schedule = "cpu"
@@ -54,20 +60,28 @@ class AccuracyPlan:
     changes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.recipes) - set(RECIPES))
-        if unknown or not self.recipes:
-            raise ValueError(
-                f"no recipe is called {', '.join(unknown) or 'nothing'}; known: {', '.join(sorted(RECIPES))}"
-            )
+        for what, chosen, known in (("recipe", self.recipes, RECIPES), ("network", (self.network,), ("", *NETWORKS))):
+            unknown = sorted(set(chosen) - set(known))
+            if unknown:
+                raise ValueError(
+                    f"no {what} is called {', '.join(unknown)}; known: {', '.join(sorted(filter(None, known)))}"
+                )
         check_baselines(self.baselines)
-        if not self.minutes >= 0 or not self.budgets or not self.seeds:
-            raise ValueError("minutes must be 0 or more, and there must be a budget and a seed")
+        if not self.minutes >= 0:
+            raise ValueError(f"minutes must be 0 or more, got {self.minutes}")
+        if not self.budgets or not self.seeds:
+            raise ValueError("there must be a budget and a seed")
+        if min(*self.budgets, self.networks, self.epochs, 1) < 1:
+            raise ValueError(
+                f"budgets, networks and epochs must be at least 1, got {self.budgets}, {self.networks} and {self.epochs}"
+            )
 
     def shared(self) -> dict[str, object]:
         """What all rows of a folder have in common, as JSON values."""
         return {
             "data": self.data,
             "minutes": self.minutes,
+            "network": self.network,
             "networks": self.networks,
             "epochs": self.epochs,
             "schedule": self.schedule,
@@ -89,22 +103,25 @@ def run_accuracy(
 
     Raises `ValueError` for a folder of another benchmark.
     """
-    results = _opened(plan, out, command)
     data = load_data(plan.data, data_dir=plan.data_dir)
-    wanted = _jobs(plan, data, out)
+    fitting = networks_for(data.train.image_shape)
+    plan = dataclasses.replace(plan, network=plan.network or next(iter(fitting)))
+    _refuse_unknown(plan, out)
+    results = _opened(plan, data, out, command)
+    _write(out, results)
 
     def add(jobs: Sequence[Job]) -> None:
-        missing = [job for job in jobs if "accuracy" not in results["rows"].get(job.name, {})]
-        for name, row in run_jobs(do, missing, processes=processes, ray_address=ray_address):
+        for name, row in run_jobs(do, _missing(jobs, results), processes=processes, ray_address=ray_address):
             results["rows"][name] = row
             _write(out, results)
             report(results)
 
-    experts = {job.experts: job for job in wanted if job.experts}
-    for _ in run_jobs(
-        do, [job.only_experts() for job in experts.values()], processes=processes, ray_address=ray_address
-    ):
-        pass
+    wanted, refused = _jobs(plan, data, out, fitting)
+    results["rows"] |= refused
+    missing = [job.only_experts() for job in _missing(wanted, results) if job.experts]
+    largest = {job.experts: job for job in sorted(missing, key=lambda job: recipe_of(job).values()["num_experts"])}
+    for _ in run_jobs(do, list(largest.values()), processes=processes, ray_address=ray_address):
+        pass  # a row whose experts cannot be trained says so itself
     add(_baseline_jobs(plan, out, plan.budgets))
     add(wanted)
     add(_baseline_jobs(plan, out, _affordable(results, data)))
@@ -113,15 +130,22 @@ def run_accuracy(
     return results
 
 
-def _opened(plan: AccuracyPlan, out: Path, command: str) -> dict[str, Any]:
+def _missing(jobs: Sequence[Job], results: Mapping[str, Any]) -> list[Job]:
+    return [job for job in jobs if "accuracy" not in results["rows"].get(job.name, {})]
+
+
+def _opened(plan: AccuracyPlan, data: DataSplits, out: Path, command: str) -> dict[str, Any]:
     path = out / "results.json"
-    shared = json.loads(json.dumps(plan.shared()))
+    shared = json.loads(json.dumps({**plan.shared(), "digest": data.digest}))
     if not path.exists():
         if out.exists() and any(out.iterdir()):
             raise ValueError(f"{out} exists and holds no accuracy benchmark; choose another output folder with --out")
         return {"shared": shared, "hardware": hardware(plan.device), "commands": [command], "rows": {}}
-    results: dict[str, Any] = json.loads(path.read_text())
-    other = sorted(name for name in shared if results["shared"].get(name) != shared[name])
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+        other = sorted(name for name in shared if results["shared"].get(name) != shared[name])
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it: rows that were measured are found again") from error
     if other:
         told = "; ".join(f"{name} is {results['shared'].get(name)}, now {shared[name]}" for name in other)
         raise ValueError(f"{out} belongs to another benchmark ({told}); choose another output folder with --out")
@@ -129,22 +153,36 @@ def _opened(plan: AccuracyPlan, out: Path, command: str) -> dict[str, Any]:
     return results
 
 
-def _jobs(plan: AccuracyPlan, data: DataSplits, out: Path) -> list[Job]:
-    jobs = [
-        _job(plan, out, "recipe", recipe, images_per_class, seed)
-        for images_per_class in plan.budgets
-        for recipe in plan.recipes
-        for seed in plan.seeds
-    ]
+def _jobs(
+    plan: AccuracyPlan, data: DataSplits, out: Path, fitting: Mapping[str, type[nn.Module]]
+) -> tuple[list[Job], dict[str, dict[str, Any]]]:
+    """What is to be measured, and rows of what cannot be, with the reason."""
+    jobs: list[Job] = []
+    refused: dict[str, dict[str, Any]] = {}
+    for images_per_class, name, seed in itertools.product(plan.budgets, plan.recipes or sorted(RECIPES), plan.seeds):
+        job = _job(plan, out, "recipe", name, images_per_class, seed)
+        try:
+            recipe = recipe_of(job)
+        except ValueError as error:
+            refused[job.name] = {**job.row, "failed": str(error)}
+            continue
+        if not plan.recipes and wrapped(recipe.network) not in fitting.values():
+            continue
+        if recipe.experts is not None:
+            folder = expert_folder_name(data.train, recipe, data=data.name, engine=plan.engine)
+            job = dataclasses.replace(job, experts=str(out / folder))
+        jobs.append(job)
+    return jobs, refused
 
-    @functools.cache
-    def folder(recipe: str, images_per_class: int) -> str:
-        made = recipe_of(_job(plan, out, "recipe", recipe, images_per_class, 0))
-        if made.experts is None:
-            return ""
-        return str(out / expert_folder_name(data.train, made, data=data.name, engine=plan.engine))
 
-    return [dataclasses.replace(job, experts=folder(job.what, job.images_per_class)) for job in jobs]
+def _refuse_unknown(plan: AccuracyPlan, out: Path) -> None:
+    """Raise `ValueError` for changes that no recipe takes, chosen or not: others may join later."""
+    unknown = set(plan.changes)
+    for name in RECIPES:
+        with contextlib.suppress(ValueError):  # of a recipe that refuses another change, its own row tells
+            unknown -= set(recipe_of(_job(plan, out, "recipe", name, plan.budgets[0], plan.seeds[0])).values())
+    if unknown:
+        raise ValueError(f"no recipe has a value {', '.join(sorted(unknown))}")
 
 
 def _baseline_jobs(plan: AccuracyPlan, out: Path, budgets: Sequence[int]) -> list[Job]:
@@ -165,6 +203,7 @@ def _job(plan: AccuracyPlan, out: Path, kind: str, what: str, images_per_class: 
         data=plan.data,
         data_dir=str(plan.data_dir or ""),
         minutes=plan.minutes,
+        network=plan.network,
         networks=plan.networks,
         epochs=plan.epochs,
         schedule=plan.schedule,

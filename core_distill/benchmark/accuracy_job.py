@@ -1,7 +1,9 @@
 """One row of the accuracy benchmark, in a process of its own: distil for so many minutes, or choose real images; score."""
 
 import contextlib
+import functools
 import json
+import math
 import subprocess
 import sys
 import time
@@ -9,23 +11,26 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from core_distill.augment import dsa_for
 from core_distill.data import DataSplits, load_data
 from core_distill.distill import Progress, distill
 from core_distill.engine import Engine, running_on
-from core_distill.evaluation import Protocol, Selection, evaluate, select_baselines
+from core_distill.evaluation import Protocol, evaluate, select_baselines
 from core_distill.experiment import Experiment, run_experiment
 from core_distill.files import write_atomically
-from core_distill.peak_memory import lower_peak, peak_bytes
+from core_distill.networks import NETWORKS, Architecture
 from core_distill.recipes import Recipe, find_recipe, prepare, train_experts_for
+from core_distill.recipes.recipe import PARTS
+from core_distill.recipes.values import keywords, read
 from core_distill.synthetic.storage import load_artefact
 from core_distill.types import Batch
 
 _PROGRAM = "from core_distill.benchmark.accuracy_job import answer; answer()"
 _SHARE = 0.1
 """Of a row's minutes, to count how long a step takes; this time is not counted."""
+
+_FEWEST, _LONGEST = 3, 5
+"""Steps that are counted at least, and how many times the planned time counting may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,7 @@ class Job:
     data: str
     data_dir: str
     minutes: float
+    network: str
     networks: int
     epochs: int
     schedule: Any
@@ -56,27 +62,41 @@ class Job:
     def folder(self) -> Path:
         return Path(self.out) / "rows" / self.name
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """What a row says before it is measured."""
+        names = ("kind", "what", "images_per_class", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def kept(self) -> Path:
+        """Where what is trained beforehand is kept: the experts' folder, which rows share, or one of the row's own."""
+        return Path(self.experts) if self.experts else self.folder / "kept"
+
     def only_experts(self) -> "Job":
         """The job that trains this one's experts."""
         return replace(self, kind="experts")
 
 
 def do(job: Job) -> tuple[str, dict[str, Any]]:
-    """Run a job in a fresh process; its name and its row, which says `failed` with the reason where it did."""
-    process = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], input=json.dumps(asdict(job)), stdout=subprocess.PIPE, text=True, check=False
-    )
+    """Run a job in a fresh process; its name and its row, which says `failed` with the reason where it did.
+
+    A row that was measured before, and not yet written down by who asked, is not measured again.
+    """
     path = job.folder / "row.json"
-    row: dict[str, Any] = {
-        "kind": job.kind,
-        "what": job.what,
-        "images_per_class": job.images_per_class,
-        "seed": job.seed,
-    }
-    if process.returncode == 0 and path.exists():
-        return job.name, row | json.loads(path.read_text())
-    last = (process.stdout.strip().splitlines() or [f"the process ended with {process.returncode}"])[-1]
-    return job.name, row | ({} if process.returncode == 0 else {"failed": last})
+    row = job.row
+    if job.kind == "experts" or not path.exists():
+        process = subprocess.run(
+            [sys.executable, "-c", _PROGRAM],
+            input=json.dumps(asdict(job)),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if process.returncode:
+            said = process.stdout.strip().splitlines() or [f"the process ended with {process.returncode}"]
+            return job.name, row | {"failed": said[-1]}
+    return job.name, row | (json.loads(path.read_text()) if path.exists() else {})
 
 
 def answer() -> None:
@@ -95,44 +115,48 @@ def answer() -> None:
 
 
 def recipe_of(job: Job) -> Recipe:
-    """The recipe of a job, with those of its changes that the recipe has."""
+    """The recipe of a job, with those of its changes that the recipe has, also by what another change brings along."""
     recipe = find_recipe(job.what, images_per_class=job.images_per_class, data=job.data, schedule=job.schedule)
-    known = recipe.values()
-    return recipe.with_values({name: value for name, value in job.changes.items() if name in known})
+    left = dict(job.changes)
+    while known := {name: value for name, value in left.items() if name in recipe.values()}:
+        parts = {name: value for name, value in known.items() if name in PARTS} or known
+        recipe = recipe.with_values(parts)
+        left = {name: value for name, value in left.items() if name not in parts}
+    return recipe
+
+
+def evaluation_network(job: Job) -> Architecture:
+    """The network that every row is scored on, with those of the job's changes that it has."""
+    network = NETWORKS[job.network]
+    known = keywords(network)
+    options = {name: read(name, value, known[name]) for name, value in job.changes.items() if name in known}
+    return functools.partial(network, **options) if options else network
 
 
 def steps_for(minutes: float, seconds_at: list[float]) -> int:
-    """How many steps `minutes` are worth, by when each of the first steps ended (seconds): the later half counts."""
-    middle = len(seconds_at) // 2
-    spent = seconds_at[-1] - seconds_at[middle]
-    each = spent / (len(seconds_at) - 1 - middle) if spent > 0 else seconds_at[-1] / len(seconds_at)
-    return max(1, round(60 * minutes / each))
+    """How many steps `minutes` are worth, by when each of a few steps ended (seconds); at least one is needed."""
+    intervals = len(seconds_at) - 1
+    each = (seconds_at[-1] - seconds_at[0]) / intervals if intervals else seconds_at[0]
+    return max(1, round(60 * minutes / max(each, 1e-6)))
 
 
 class _EnoughError(Exception):
-    pass
+    """Enough steps were counted."""
 
 
 def _counted(job: Job, recipe: Recipe, data: DataSplits) -> int:
-    """The steps of a row, counted once and kept."""
+    """The steps of a row, counted once and kept: when compiling is done, the count starts anew."""
     path = job.folder / "steps.json"
     if path.exists():
         return int(json.loads(path.read_text())["steps"])
-    plan = prepare(
-        data.train,
-        recipe,
-        seed=job.seed,
-        device=job.device,
-        experts_folder=Path(job.experts) if job.experts else None,
-        engine=_engine(job),
-    )
-    ended: list[float] = []
-    start = time.monotonic()
+    plan = prepare(data.train, recipe, seed=job.seed, device=job.device, experts_folder=job.kept, engine=_engine(job))
+    start, ended, window = time.monotonic(), list[float](), 60 * _SHARE * job.minutes
 
     def look(progress: Progress) -> None:
         progress.loss.item()
         ended.append(time.monotonic() - start)
-        if ended[-1] > 60 * _SHARE * job.minutes and len(ended) > 1:
+        counted = ended[-1] - ended[0]
+        if len(ended) > _FEWEST and (counted > window or ended[-1] > _LONGEST * window):
             raise _EnoughError
 
     with contextlib.suppress(_EnoughError):
@@ -144,8 +168,9 @@ def _counted(job: Job, recipe: Recipe, data: DataSplits) -> int:
             seed=job.seed,
             observers=[look],
             engine=_engine(job),
+            tell=lambda _: ended.clear(),
         )
-    steps = steps_for(job.minutes, ended)
+    steps = steps_for(job.minutes, ended) if ended else recipe.steps
     write_atomically(path, json.dumps({"steps": steps}).encode())
     return steps
 
@@ -154,14 +179,10 @@ def _distilled(job: Job) -> dict[str, Any]:
     recipe, data = recipe_of(job), _data(job)
     if job.minutes:
         recipe = replace(recipe, steps=_counted(job, recipe, data))
-    device = torch.device(job.device)
-    lower_peak(device)
     experiment = Experiment(
         data=data, recipe=recipe, seed=job.seed, device=job.device, protocol=None, baselines=(), engine=_engine(job)
     )
-    folder = Path(job.experts) if job.experts else None
-    results = run_experiment(experiment, job.folder / "run", experts_folder=folder)
-    peak = peak_bytes(device)
+    results = run_experiment(experiment, job.folder / "run", experts_folder=job.kept)
     released = load_artefact(job.folder / "run" / "synthetic.safetensors")
     own = released.synthetic.to(job.device)
     return {
@@ -170,31 +191,31 @@ def _distilled(job: Job) -> dict[str, Any]:
         "steps": recipe.steps,
         "seconds": results["distillation_seconds"],
         "expert_seconds": results.get("expert_seconds", 0.0),
-        "start_seconds": results.get("start_seconds", 0.0),
-        "peak_bytes": peak,
+        "start_seconds": results["start_seconds"],
+        "peak_bytes": results["distillation_peak_bytes"],
         "bytes": released.tensor_bytes,
         "images": len(own),
-        **_scored(job, recipe, own.batch(), data),
+        **_scored(job, own.batch(), data),
     }
 
 
 def _baseline(job: Job) -> dict[str, Any]:
     data = _data(job)
-    network = recipe_of(replace(job, what="dm")).network
-    size = job.images_per_class * len(data.train.classes) * (data.train.take(torch.arange(1)).images[0].numel() + 1)
+    size = job.images_per_class * len(data.train.classes) * (math.prod(data.train.image_shape) + 1)
     with running_on(replace(_engine(job), precision="float32")):
-        (found,) = select_baselines(
-            data.train.to(job.device), budget_bytes=size, network=network, seed=job.seed, names=(job.what,)
+        (selection,) = select_baselines(
+            data.train.to(job.device),
+            budget_bytes=size,
+            network=evaluation_network(job),
+            seed=job.seed,
+            names=(job.what,),
         )
-    selection: Selection = found
-    return {"bytes": selection.num_bytes, "images": len(selection.batch.labels)} | _scored(
-        job, recipe_of(replace(job, what="dm")), selection.batch, data
-    )
+    return {"bytes": selection.num_bytes, "images": len(selection.batch.labels)} | _scored(job, selection.batch, data)
 
 
-def _scored(job: Job, recipe: Recipe, batch: Batch, data: DataSplits) -> dict[str, Any]:
+def _scored(job: Job, batch: Batch, data: DataSplits) -> dict[str, Any]:
     protocol = Protocol(
-        network=recipe.network, num_networks=job.networks, epochs=job.epochs, augment=dsa_for(data.name)
+        network=evaluation_network(job), num_networks=job.networks, epochs=job.epochs, augment=dsa_for(data.name)
     )
     start = time.monotonic()
     score = evaluate(batch, data.test.to(job.device), protocol, seed=job.seed, engine=_engine(job))

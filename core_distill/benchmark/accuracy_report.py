@@ -36,6 +36,7 @@ class Line:
     accuracies: tuple[float, ...]
     rows: tuple[Mapping[str, Any], ...]
     failed: str = ""
+    num_failed: int = 0
 
     @property
     def accuracy(self) -> float:
@@ -65,8 +66,8 @@ def lines(results: Mapping[str, Any]) -> list[Line]:
     for (kind, what, budget), rows in groups.items():
         done = tuple(row for row in rows if "accuracy" in row)
         accuracies = tuple(value for row in done for value in row["accuracy"]["accuracies"])
-        failed = "; ".join(row["failed"] for row in rows if "failed" in row)
-        made.append(Line(kind, what, budget, accuracies, done, failed))
+        reasons = [row["failed"] for row in rows if "failed" in row]
+        made.append(Line(kind, what, budget, accuracies, done, "; ".join(dict.fromkeys(reasons)), len(reasons)))
     return sorted(made, key=lambda line: (line.images_per_class, -line.accuracy if line.accuracies else 1.0, line.what))
 
 
@@ -91,7 +92,8 @@ def _cells(line: Line, found: Sequence[Line], data: str) -> list[str]:
     if not line.accuracies:
         return [line.what, budget, line.failed, *[""] * (len(COLUMNS) - 3)]
     spread = f" ± {100 * line.spread:.1f}" if len(line.accuracies) > 1 else ""
-    start = [f"{100 * line.accuracy:.1f}{spread} %", f"{line.num_bytes:,}"]
+    lost = f" ({line.num_failed} failed)" if line.num_failed else ""
+    start = [f"{100 * line.accuracy:.1f}{spread} %{lost}", f"{line.num_bytes:,}"]
     if line.kind == "baseline":
         return [line.what, budget, *start, *[""] * (len(COLUMNS) - 4)]
     others = [beside(line, name, found) for name in ("random", "kmeans")]
@@ -109,8 +111,8 @@ def protocol(results: Mapping[str, Any]) -> str:
     minutes = f"{shared['minutes']:g} minutes of distillation" if shared["minutes"] else "each recipe's own steps"
     return (
         f"{shared['data']}, schedule {shared['schedule']}{changes}, {minutes}; test accuracy of {shared['networks']} fresh "
-        f"networks, {shared['epochs']} epochs with augmentation, last epoch, mean and standard deviation over networks and "
-        f"seeds; {shared['engine']['precision']}; stillroom {shared['versions']['stillroom']}, torch "
+        f"networks ({shared['network']}), {shared['epochs']} epochs with augmentation, last epoch, mean and standard "
+        f"deviation over networks and seeds; {shared['engine']['precision']}; stillroom {shared['versions']['stillroom']}, torch "
         f"{shared['versions']['torch']}; {machine['cores']} cores of {machine['device']}. `~`: published, not checked."
     )
 
@@ -119,9 +121,14 @@ def markdown(results: Mapping[str, Any]) -> str:
     """The table with what it was measured on."""
     cells = [COLUMNS, ["---"] * len(COLUMNS), *table(results)]
     commands = [f"- `{command}`" for command in results["commands"]]
+    lost = [f"- {line.what}: {line.failed}" for line in lines(results) if line.failed]
     return "\n".join(
-        ["# Accuracy", "", protocol(results), "", *commands, "", *(f"| {' | '.join(row)} |" for row in cells), ""]
+        ["# Accuracy", "", protocol(results), "", *commands, "", *(_marked(row) for row in cells), "", *lost]
     )
+
+
+def _marked(row: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
 
 
 def write_report(results: Mapping[str, Any], out: Path) -> list[str]:

@@ -31,13 +31,19 @@ from core_distill.cli.options import (
 def accuracy(
     data: Annotated[str, typer.Option(help="As for distill")] = "fashion-mnist",
     recipes: Annotated[
-        str, typer.Option("--recipes", help="Names with commas; every recipe by default", show_default=False)
+        str,
+        typer.Option(
+            "--recipes", help="Names with commas; every one that fits the data by default", show_default=False
+        ),
     ] = "",
     ipc: Annotated[str, typer.Option("--ipc", help="Images per class, with commas")] = "10",
     seeds: Annotated[str, typer.Option(help="Seeds of distillation, with commas")] = "0",
     budget_minutes: Annotated[
         float, typer.Option(min=0, help="Of distillation for each recipe; 0: each for its own steps")
     ] = 6.0,
+    network: Annotated[
+        str, typer.Option(help="What every row is scored on  [default: convnet, of texts text-cnn]", show_default=False)
+    ] = "",
     networks: Annotated[int, typer.Option(min=1, help="Fresh networks a score is the mean of")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
     baselines: Annotated[str, typer.Option(help="Selections of real images at equal bytes")] = "random,kmeans",
@@ -65,17 +71,17 @@ def accuracy(
     """
     from core_distill.benchmark.accuracy import AccuracyPlan, run_accuracy
     from core_distill.benchmark.accuracy_report import COLUMNS, table
-    from core_distill.recipes import RECIPES
 
     device = pick_device(device)
     plan = AccuracyPlan(
         data=data,
         data_dir=data_dir,
-        recipes=words(recipes) or tuple(sorted(RECIPES)),
+        recipes=words(recipes),
         budgets=numbers("--ipc", ipc),
         seeds=numbers("--seeds", seeds),
         minutes=budget_minutes,
         baselines=words(baselines),
+        network=network,
         networks=networks,
         epochs=epochs,
         schedule=pick_schedule(schedule, device),

@@ -1,6 +1,7 @@
 """From a recipe and real data to a synthetic set: the three lines every caller would write."""
 
 import functools
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ class Plan(NamedTuple):
     """What `run_plan` takes: change any of it before running.
 
     Whoever calls `distill` instead gives it `average` both as an observer and in the state, and then releases
-    `average.write_to(synthetic)`.
+    `average.write_to(synthetic)`. `start_seconds` is what making the initial set took, with all that it trained.
     """
 
     method: Method
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
     scheduler: LRScheduler
     average: Average
     experts: ExpertTrajectories | None = None
+    start_seconds: float = 0.0
 
 
 def prepare(
@@ -57,7 +59,9 @@ def prepare(
     """
     real = real.to(device)
     experts = train_experts_for(real, recipe, folder=experts_folder, engine=engine, show=show)
+    started = time.monotonic()
     synthetic = initial_set(real, recipe, seed=seed, experts=experts, engine=engine, folder=experts_folder)
+    spent = time.monotonic() - started
     new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
     method: Method = built(
         recipe.method,
@@ -68,7 +72,7 @@ def prepare(
     )
     optimizer = new_optimizer(synthetic, recipe)
     average = Average(synthetic, decay=recipe.average)
-    return Plan(method, synthetic, optimizer, new_scheduler(optimizer, recipe), average, experts)
+    return Plan(method, synthetic, optimizer, new_scheduler(optimizer, recipe), average, experts, spent)
 
 
 def initial_set(

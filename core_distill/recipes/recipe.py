@@ -25,7 +25,7 @@ from core_distill.types import Method
 _TEACHER = ExpertTraining(num_experts=1, training_epochs=10)
 """What labels are asked of in a recipe that has no experts of its own."""
 
-_PARTS = ("network", "images", "labels", "batches")
+PARTS = ("network", "images", "labels", "batches")
 """Choices that have values of their own, read before the values are."""
 
 
@@ -100,7 +100,7 @@ class Recipe:
             del own[outside]
         own["augment"] = ",".join(self.augment.operations)
         training = self.experts.values() if self.experts else {}
-        parts = [keywords(getattr(self, part)) for part in ("method", *_PARTS)]
+        parts = [keywords(getattr(self, part)) for part in ("method", *PARTS)]
         named = [*own.items(), *(item for part in parts for item in part.items()), *training.items()]
         return dict(sorted(named))
 
@@ -110,7 +110,7 @@ class Recipe:
         A value without effect warns: a rate of what is not learned, a step size that the method does not train by. Raises
         `ValueError` for a name that does not exist (listing those that do) or a value of another type.
         """
-        for part in _PARTS:
+        for part in PARTS:
             if part in changes:
                 rest = {name: value for name, value in changes.items() if name != part}
                 return self._with_part(part, read(part, changes[part], None)).with_values(rest)
@@ -121,7 +121,7 @@ class Recipe:
         own: dict[str, Any] = {}
         training: dict[str, Any] = {}
         for name, value in ((name, read(name, value, known[name])) for name, value in changes.items()):
-            holders = [part for part in ("method", *_PARTS) if name in keywords(getattr(self, part))]
+            holders = [part for part in ("method", *PARTS) if name in keywords(getattr(self, part))]
             if name == "augment":
                 own["augment"] = Dsa(operations=tuple(part for part in value.split(",") if part))
             elif holders:

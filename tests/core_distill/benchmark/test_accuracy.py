@@ -1,12 +1,14 @@
 """The accuracy benchmark: rows in processes of their own, gone on with, beside real images at equal bytes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from core_distill.benchmark.accuracy import AccuracyPlan, run_accuracy
-from core_distill.benchmark.accuracy_job import steps_for
+from core_distill.benchmark.accuracy import AccuracyPlan, _job, run_accuracy
+from core_distill.benchmark.accuracy_job import evaluation_network, recipe_of, steps_for
 from core_distill.benchmark.accuracy_report import COLUMNS, beside, lines, markdown, table, write_report
+from core_distill.networks import ConvNet
 
 TINY = {"width": "4", "depth": "2", "batch_size": "4", "outer_steps": "1"}
 
@@ -52,7 +54,7 @@ def results():
         row("recipe", "frepo", [0.83, 0.83], 9_100, **spent),
         {"kind": "recipe", "what": "dc", "images_per_class": 10, "seed": 0, "failed": "ValueError: no"},
     ]
-    shared = {**plan(data="fashion-mnist").shared(), "changes": {}}
+    shared = {**plan(data="fashion-mnist", network="convnet").shared(), "changes": {}}
     named = {f"{number}": one for number, one in enumerate(rows)}
     return {"shared": shared, "hardware": {"cores": 2, "device": "a processor"}, "commands": ["c"], "rows": named}
 
@@ -86,22 +88,46 @@ def test_the_report_says_how_and_draws(results, tmp_path):
     assert write_report(results, tmp_path) == ["accuracy.md", "accuracy.csv", "accuracy.png"]
     text = (tmp_path / "accuracy.md").read_text()
     assert text == markdown(results)
-    assert "0.02 minutes of distillation; test accuracy of 2 fresh networks, 2 epochs" in text
+    assert "0.02 minutes of distillation; test accuracy of 2 fresh networks (convnet), 2 epochs" in text
     assert "~86.2 %" in (tmp_path / "accuracy.csv").read_text()
     assert (tmp_path / "accuracy.png").read_bytes()[1:4] == b"PNG"
 
 
-def test_the_later_half_of_the_first_steps_says_what_a_step_takes():
+def test_a_seed_that_failed_is_told(results):
+    results["rows"]["more"] = {"kind": "recipe", "what": "dsa", "images_per_class": 10, "seed": 2, "failed": "a | b"}
+    cells = {line[0]: line for line in table(results)}
+    assert cells["dsa"][2] == "85.0 ± 0.8 % (1 failed)"
+    assert "- dsa: a | b" in markdown(results)
+
+
+def test_what_a_step_takes_is_counted_between_steps():
     assert steps_for(1.0, [10.0, 10.5, 11.0, 11.5, 12.0]) == 120
+    assert steps_for(6.0, [60.0, 60.5]) == 720
     assert steps_for(1.0, [30.0]) == 2
     assert steps_for(1e-9, [1.0, 2.0]) == 1
+
+
+def test_changes_reach_what_other_changes_bring():
+    job = _job(plan(changes={"images": "multi-formation", "factor": "3", "width": "5"}), Path(), "recipe", "dm", 10, 0)
+    values = recipe_of(job).values()
+    assert (values["images"], values["factor"], values["width"]) == ("multi-formation", 3, 5)
+
+
+def test_every_row_is_scored_on_one_network():
+    jobs = [_job(plan(network="convnet"), Path(), "recipe", name, 10, 0) for name in ("dm", "kip", "rcig")]
+    networks = [evaluation_network(job) for job in jobs]
+    assert {network.func for network in networks} == {ConvNet}
+    assert all(network.keywords == {"width": 4, "depth": 2} for network in networks)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"recipes": ("dm", "nope")}, "no recipe is called nope; known: "),
-        ({"recipes": ()}, "no recipe is called nothing"),
+        ({"network": "vgg"}, "no network is called vgg; known: convnet, "),
+        ({"networks": 0}, "must be at least 1"),
+        ({"epochs": -1}, "must be at least 1"),
+        ({"budgets": (10, 0)}, "must be at least 1"),
         ({"baselines": ("worst",)}, "unknown baseline worst"),
         ({"minutes": -1.0}, "minutes must be 0 or more"),
         ({"minutes": float("nan")}, "minutes must be 0 or more"),
@@ -111,6 +137,62 @@ def test_the_later_half_of_the_first_steps_says_what_a_step_takes():
 def test_bad_plans_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         plan(**values)
+
+
+def test_changes_that_nothing_takes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no recipe has a value widht"):
+        run_accuracy(plan(changes={**TINY, "widht": "3"}), tmp_path / "out", report=ignore)
+
+
+@pytest.fixture
+def instant(monkeypatch):
+    """Jobs that end at once; returns what was asked for."""
+    asked = []
+
+    def done(job):
+        asked.append(job)
+        return job.name, {**job.row, "bytes": 6_500, "images": 100, "accuracy": {"accuracies": [0.5]}}
+
+    monkeypatch.setattr("core_distill.benchmark.accuracy.do", done)
+    return asked
+
+
+def test_a_recipe_that_is_refused_leaves_the_others_alone(tmp_path, instant):
+    found = run_accuracy(plan(changes={**TINY, "labels": "soft"}), tmp_path / "out", report=ignore)
+    assert "gives no gradient to labels" in found["rows"]["dm-ipc10-seed0"]["failed"]
+    assert found["rows"]["dc-ipc10-seed0"]["accuracy"]
+
+
+def test_by_default_every_recipe_that_reads_such_data(tmp_path, instant):
+    run_accuracy(plan(recipes=()), tmp_path / "out", report=ignore)
+    asked = {job.what for job in instant}
+    assert asked >= {"dm", "idc", "kip", "rcig"}
+    assert "sldd-text" not in asked
+
+
+def test_experts_are_trained_once_and_not_for_rows_that_are_there(tmp_path, instant):
+    first = plan(recipes=("mtt", "tesla"))
+    run_accuracy(first, tmp_path / "out", report=ignore)
+    assert [job.what for job in instant if job.kind == "experts"] == ["tesla"]
+    instant.clear()
+    run_accuracy(first, tmp_path / "out", report=ignore)
+    assert instant == []
+
+
+def test_killed_before_the_first_row_it_goes_on(tmp_path, monkeypatch):
+    def killed(job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("core_distill.benchmark.accuracy.do", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_accuracy(plan(), tmp_path / "out", report=ignore)
+
+
+def test_damaged_results_are_told(tmp_path):
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(ValueError, match=r"is damaged .*delete it"):
+        run_accuracy(plan(), tmp_path, report=ignore)
 
 
 def test_rows_are_measured_once_others_join_and_a_failure_stands_alone(tmp_path):
