@@ -18,7 +18,7 @@ from core_distill.recipes.optimizers import Decay, NewOptimizer, constant, sgd
 from core_distill.recipes.step_sizes import CountStepSizes, each, shared
 from core_distill.recipes.values import functions, keywords, read, with_keyword, written
 from core_distill.synthetic import Pixels
-from core_distill.synthetic.initialise import real_images
+from core_distill.synthetic.initialise import real_images, recognised_images
 from core_distill.synthetic.start import Initialise, StartImages, StartLabels
 from core_distill.types import Method
 
@@ -113,7 +113,8 @@ class Recipe:
         for part in PARTS:
             if part in changes:
                 rest = {name: value for name, value in changes.items() if name != part}
-                return self._with_part(part, read(part, changes[part], None)).with_values(rest)
+                changed = dataclasses.replace(self, **{part: read(part, changes[part], None)})
+                return changed._with_teacher().with_values(rest)
         known = self._named()
         unknown = sorted(set(changes) - set(known))
         if unknown:
@@ -132,16 +133,16 @@ class Recipe:
                 own[name] = value
         if training and self.experts:
             own["experts"] = dataclasses.replace(self.experts, **training)
-        changed = dataclasses.replace(self, **own)
+        changed = dataclasses.replace(self, **own)._with_teacher()
         changed._warn_of_idle_values(self)
         return changed
 
-    def _with_part(self, part: str, choice: Any) -> Self:
-        """Another network, other images, labels or batches; a teacher where labels ask one."""
-        changes: dict[str, Any] = {part: choice}
-        if self.experts is None and part == "labels" and _mode_of(choice).taught:
-            changes["experts"] = _TEACHER
-        return dataclasses.replace(self, **changes)
+    def _with_teacher(self) -> Self:
+        """This recipe with a teacher where labels or the first images ask one, and without that one where nothing does."""
+        asks = _mode_of(self.labels).taught or self.initialise is recognised_images
+        if asks and self.experts is None:
+            return dataclasses.replace(self, experts=_TEACHER)
+        return dataclasses.replace(self, experts=None) if not asks and self.experts is _TEACHER else self
 
     @property
     def learned(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from core_distill.partials import built
 from core_distill.randomness import derive_generator
 from core_distill.recipes import RECIPES, find_recipe
 from core_distill.recipes.labels import hard, soft
+from core_distill.recipes.values import read
 from core_distill.synthetic.initialise import noise, real_images
 
 NAMES = sorted(RECIPES)
@@ -73,6 +74,25 @@ def test_text_and_typed_values_are_read(name, value, read, recipe):
     found = recipe.with_values({name: value}).values()[name]
     assert found == read
     assert type(found) is type(read)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([""], ()),
+        (["", "8,4"], (8, 4)),
+        (["", "0.5"], (0.5,)),
+        (["", "color,crop"], ("color", "crop")),
+        ([(), (8, 4)], (8, 4)),
+        (["8", "4,2"], (4, 2)),
+    ],
+)
+def test_a_tuple_may_be_empty_and_filled_again(values, found):
+    now = (128,)
+    for value in values:
+        now = read("hidden", value, now)
+    assert now == found
+    assert [type(part) for part in now] == [type(part) for part in found]
 
 
 def test_values_land_where_they_work(recipe):
@@ -330,6 +350,13 @@ def test_labels_of_a_teacher_bring_one_along(recipe):
     assert taught.values()["temperature"] == 2.0
     assert taught.experts.training_epochs == 3
     assert taught.learned == recipe.learned
+    assert recipe.with_values({"initialise": "recognised"}).experts is not None
+
+
+def test_a_teacher_leaves_with_what_asked_it(recipe):
+    assert recipe.with_values({"labels": "teacher"}).with_values({"labels": "hard"}) == recipe
+    mtt = find_recipe("mtt", images_per_class=1)
+    assert mtt.with_values({"labels": "teacher"}).with_values({"labels": "hard"}).experts == mtt.experts
 
 
 def test_a_recipe_that_learns_nothing_is_refused(recipe):
