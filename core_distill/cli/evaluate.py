@@ -88,6 +88,8 @@ def evaluate(
     from core_distill.synthetic.storage import load_artefact
 
     _check_names(network, on)
+    choosing = {"--tune": tune, "--dc-bench": dc_bench, "--nas": nas}
+    _check_on(on, [option for option, asked in choosing.items() if asked])
     released = load_artefact(artefact)
     names = sorted(networks_for(released.synthetic.batch().images.shape[1:])) if "all" in network else network
     chosen: dict[str, Architecture] = {name: NETWORKS[name] for name in names} or _network_of(released)
@@ -150,15 +152,14 @@ def _network_of(released: "Artefact") -> "dict[str, Architecture]":
     """The network that a set was distilled with, by a name that says its options; ConvNet where it is not one of ours."""
     from core_distill.networks import NETWORKS
     from core_distill.recipes import find_recipe
+    from core_distill.recipes.values import keywords
 
     recipe = released.metadata.get("recipe")
     told = recipe.get("values") if isinstance(recipe, dict) else None
     if not isinstance(told, dict) or told.get("network") not in NETWORKS:
         return {"convnet": NETWORKS["convnet"]}
     plain = find_recipe("dm", images_per_class=1).with_values({"network": told["network"]})
-    options: dict[str, object] = {
-        name: told[name] for name in ("width", "depth", "norm") if name in told and name in plain.values()
-    }
+    options: dict[str, object] = {name: told[name] for name in keywords(plain.network) if name in told}
     title = ", ".join([told["network"], *(f"{name} {value}" for name, value in options.items())])
     return {title: plain.with_values(options).network}
 
@@ -172,6 +173,14 @@ def _check_names(asked: list[str], on: str) -> None:
         raise ValueError(
             f"--network must be all or one of {', '.join(sorted(NETWORKS))}, and --on test or validation; "
             f"got {', '.join(asked) or 'none'} and {on}"
+        )
+
+
+def _check_on(on: str, choosing: list[str]) -> None:
+    """Raise `ValueError` where validation images would be scored on by options that choose by them."""
+    if on == "validation" and choosing:
+        raise ValueError(
+            f"{', '.join(choosing)} chooses on validation images, so leave out --on validation: scores are of test"
         )
 
 

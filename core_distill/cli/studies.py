@@ -111,7 +111,9 @@ def show_dd_ranking(study: Study) -> None:
         real_accuracy=study.real_accuracy,
     )
     path, kept = study.kept("dd-ranking", **plan.describe())
-    with _shown("dd-ranking", 5, kept.keep) as keep:
+    soft = study.released.synthetic.batch().labels.is_floating_point()
+    total = 4 + soft + (not study.real_accuracy)
+    with _shown("dd-ranking", total, kept.keep) as keep:
         found = measure_dd_ranking(
             study.released.synthetic,
             study.splits,
@@ -172,12 +174,11 @@ def show_architecture_search(study: Study) -> None:
 
     space = search_space()
     plan = {"protocol": study.protocol.describe(), "real_epochs": study.real_epochs, "space": list(space)}
-    path, kept = study.kept("nas", **plan)
-    with _shown("nas", 2 * len(space), kept.keep) as keep:
+    path, kept = study.kept("nas", chosen_on="validation", **plan)
+    with _shown("nas", 2 * len(space), kept.keep_several) as keep:
         found = rank_architectures(
             study.released.synthetic,
-            study.splits.train,
-            study.splits.test,
+            study.splits,
             study.protocol,
             space=space,
             real_epochs=study.real_epochs,
@@ -195,8 +196,8 @@ def show_architecture_search(study: Study) -> None:
     told = found.as_json()
     console().print(f"rank correlation {found.correlation:.2f}", markup=False)
     console().print(
-        f"chosen by the set: {found.chosen}, {_percent(found.real[found.chosen].mean)} on real images; the best has "
-        f"{_percent(float(str(told['best_real_accuracy'])))}",
+        f"chosen by the set, on validation images: {found.chosen}, {_percent(found.real[found.chosen].mean)} on real images; "
+        f"the best has {_percent(float(str(told['best_real_accuracy'])))}",
         markup=False,
     )
     console().print(f"written: {path}", markup=False)

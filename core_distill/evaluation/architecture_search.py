@@ -9,24 +9,28 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from core_distill.data import ClassSampler
+from core_distill.data import DataSplits
 from core_distill.engine import Engine
 from core_distill.evaluation.scores import Score
-from core_distill.evaluation.train_from_scratch import Protocol, evaluate
+from core_distill.evaluation.train_from_scratch import Protocol, evaluate_on_each
 from core_distill.networks import Architecture
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch
 
-Keep = Callable[[str, Callable[[], Score]], Score]
+Keep = Callable[[str, Callable[[], dict[str, Score]]], dict[str, Score]]
 """`keep(name, measure)`: what was measured before under the name, or what `measure` says now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """Each architecture's score after training on the set and after training on real data, by name."""
+    """Each architecture's score on test images after training on the set and after training on real data, by name.
+
+    `validation` are scores of the former networks on validation images, by which an architecture is chosen.
+    """
 
     synthetic: Mapping[str, Score]
     real: Mapping[str, Score]
+    validation: Mapping[str, Score]
 
     @property
     def correlation(self) -> float:
@@ -37,8 +41,8 @@ class Ranked:
 
     @property
     def chosen(self) -> str:
-        """The architecture that does best after training on the set."""
-        return max(self.synthetic, key=lambda name: self.synthetic[name].mean)
+        """The architecture that does best on validation images after training on the set."""
+        return max(self.validation, key=lambda name: self.validation[name].mean)
 
     def as_json(self) -> dict[str, object]:
         best = max(score.mean for score in self.real.values())
@@ -70,8 +74,7 @@ def _ranks(values: Sequence[float]) -> list[float]:
 
 def rank_architectures(
     synthetic: SyntheticSet,
-    train: ClassSampler,
-    test: ClassSampler,
+    data: DataSplits,
     protocol: Protocol,
     *,
     space: Mapping[str, Architecture],
@@ -80,22 +83,34 @@ def rank_architectures(
     keep: Keep = lambda name, measure: measure(),
     engine: Engine | None = None,
 ) -> Ranked:
-    """Train each network of `space` on the set by `protocol`, and on all of `train` for `real_epochs`; both tested on `test`.
+    """Train each network of `space` on the set by `protocol`, and on all of `data.train` for `real_epochs`.
 
-    All real images are in memory at once. `keep` may remember scores, each as soon as it is there. Raises `ValueError` for
-    a space of less than two.
+    Both are tested on `data.test`, and the set's networks on `data.validation` too, on the set's device. All real images are
+    in memory at once. `keep` may remember scores, each as soon as it is there. Raises `ValueError` for a space of less than
+    two.
     """
     if len(space) < 2:
         raise ValueError(f"architectures are ranked among at least two, got {len(space)}")
     own = Batch(*(part.detach() for part in synthetic.batch()[:2]))
-    train = train.to(synthetic.device)
-    real = train.take(torch.arange(len(train), device=train.device))
-    found: dict[str, dict[str, Score]] = {"synthetic": {}, "real": {}}
+    train = data.train.to(synthetic.device)
+    everything = train.take(torch.arange(len(train), device=train.device))
+    synthetic_scores, real_scores = {}, {}
     for name, network in space.items():
-        for part, batch, epochs in (("synthetic", own, protocol.epochs), ("real", real, real_epochs)):
-            by = replace(protocol, network=network, epochs=epochs)
-            found[part][name] = keep(
-                f"{name}, {part}",
-                lambda batch=batch, by=by: evaluate(batch, test, by, seed=seed, engine=engine),  # type: ignore[misc]
-            )
-    return Ranked(**found)
+        on_set, on_real = (replace(protocol, network=network, epochs=count) for count in (protocol.epochs, real_epochs))
+        synthetic_scores[name] = keep(
+            f"{name}, synthetic",
+            lambda by=on_set: evaluate_on_each(  # type: ignore[misc]
+                own, {"test": data.test, "validation": data.validation}, by, seed=seed, engine=engine
+            ),
+        )
+        real_scores[name] = keep(
+            f"{name}, real",
+            lambda by=on_real: evaluate_on_each(  # type: ignore[misc]
+                everything, {"test": data.test}, by, seed=seed, engine=engine
+            ),
+        )
+    return Ranked(
+        synthetic={name: scores["test"] for name, scores in synthetic_scores.items()},
+        real={name: scores["test"] for name, scores in real_scores.items()},
+        validation={name: scores["validation"] for name, scores in synthetic_scores.items()},
+    )

@@ -11,9 +11,11 @@ from PIL import Image
 
 from core_distill import experiment as experiments
 from core_distill.cli.demo_types import DemoRow
+from core_distill.cli.evaluate import _network_of
 from core_distill.evaluation import Protocol, Score
 from core_distill.networks import NETWORKS
 from core_distill.recipes import RECIPES
+from core_distill.recipes.values import keywords
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.storage import load_artefact, save_artefact
 
@@ -128,6 +130,18 @@ def test_evaluate_on_one_network(stillroom, finished_run):
     assert "network accuracy each evaluation peak memory" in words(said.out)
     (line,) = [line for line in said.out.splitlines() if line.startswith("  convnet, width 4, ")]
     assert len(line.split(" % ")[1].split(",")) == 2
+
+
+def test_evaluate_takes_every_option_of_the_network(finished_run):
+    """A network for KIP's values is as wide as there."""
+    released = load_artefact(finished_run / "synthetic.safetensors")
+    for values, options in (
+        ({"network": "mlp", "hidden": "1024", "width": 9}, {"hidden": (1024,)}),
+        ({"network": "text-cnn", "width": 7, "spans": "2,3"}, {"width": 7, "spans": (2, 3)}),
+    ):
+        told = released._replace(metadata={"recipe": {"values": values}})
+        (network,) = _network_of(told).values()
+        assert {name: keywords(network)[name] for name in options} == options
 
 
 def test_evaluate_on_validation_and_several_networks(stillroom, finished_run):

@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
 from core_distill.evaluation import Score
+from core_distill.synthetic import SoftLabels
+from core_distill.synthetic.storage import load_artefact
 
 ONE = ("--epochs", 1, "--networks", 1, "--real-epochs", 1, "--no-compile")
 
@@ -24,12 +27,8 @@ def trained(monkeypatch):
         seen.append(protocol)
         return {name: Score((len(seen) / 1_000,)) for name in tests}
 
-    def one(train, test, protocol, **_):
-        return several(train, {"": test}, protocol)[""]
-
-    for module in ("dd_ranking", "dc_bench"):
+    for module in ("dd_ranking", "dc_bench", "architecture_search"):
         monkeypatch.setattr(f"core_distill.evaluation.{module}.evaluate_on_each", several)
-    monkeypatch.setattr("core_distill.evaluation.architecture_search.evaluate", one)
     return seen
 
 
@@ -96,12 +95,39 @@ def test_dc_bench_on_named_networks_goes_on_where_it_was(stillroom, artefact, tr
 
 
 def test_architectures_are_ranked_on_the_set_and_on_real_images(stillroom, artefact, trained):
-    said = stillroom("evaluate", artefact, "--nas", *ONE, "--on", "validation")
+    said = stillroom("evaluate", artefact, "--nas", *ONE)
     assert said.code == 0
     assert len(trained) == 2 * 16
     assert "rank correlation 1.00" in said.out
-    assert "Architectures on digits validation (143 images)" in said.out
-    assert "chosen by the set: width 64, depth 3, norm none, pooling maximum, 3.2 % on real images" in said.out
+    assert "Architectures on digits test (359 images)" in said.out
+    chosen = "width 64, depth 3, norm none, pooling maximum, 3.2 % on real images"
+    assert f"chosen by the set, on validation images: {chosen}" in said.out
+
+
+@pytest.mark.parametrize("options", [["--dd-ranking", "--tune"], ["--dc-bench"], ["--nas"]])
+def test_nothing_is_scored_on_the_images_it_is_chosen_by(stillroom, artefact, trained, options):
+    said = stillroom("evaluate", artefact, *options, *ONE, "--on", "validation")
+    assert (said.code, trained) == (2, [])
+    assert f"{options[-1]} chooses on validation images, so leave out --on validation" in said.error
+
+
+@pytest.mark.parametrize(
+    ("labels", "known", "total"), [("hard", 0.9, 4), ("hard", 0, 5), ("soft", 0.9, 5), ("soft", 0, 6)]
+)
+def test_the_bar_of_dd_ranking_ends_at_its_end(stillroom, artefact, trained, monkeypatch, labels, known, total):
+    released = load_artefact(artefact)
+    if labels == "soft":
+        released.synthetic.labels = SoftLabels.starting_at(released.synthetic.batch().labels, 10)
+        monkeypatch.setattr("core_distill.synthetic.storage.load_artefact", lambda path: released)
+    seen = []
+
+    @contextmanager
+    def bar(what, total):
+        yield lambda done, note="": seen.append((done, total))
+
+    monkeypatch.setattr("core_distill.cli.studies.progress", bar)
+    assert stillroom("evaluate", artefact, "--dd-ranking", *ONE, "--real-accuracy", known).code == 0
+    assert seen[-1] == (total, total)
 
 
 def test_dd_ranking_without_augmentation_is_refused(stillroom, artefact):
