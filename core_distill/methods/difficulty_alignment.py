@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
-from torch.autograd.function import once_differentiable
 
+from core_distill.matching.attached import attach_gradient
 from core_distill.methods.trajectory_matching import TrajectoryMatching
 from core_distill.synthetic import SyntheticSet
 
@@ -23,8 +23,9 @@ class DifficultyAlignment:
     """DATM (arXiv 2310.05773, section 4): trajectory matching over a range of start epochs that grows while it distils.
 
     The rest of the method is how the set starts: at images that the experts recognise, with labels learned from what they
-    say. A loss above `loss_limit` moves nothing, which the released code does and the paper does not mention. There the
-    update is left out, which makes the host wait; here its gradient is 0, so that momentum of earlier updates goes on.
+    say. A loss above `loss_limit` has no say, which the released code does and the paper does not mention. There the update
+    is left out, which makes the host wait; here its gradient is 0, so that momentum of earlier updates goes on. One that is
+    not finite passes, and the run ends with `DivergedError`.
 
     The number of losses so far lives in the method, which a run of its own needs; it is saved with the run.
 
@@ -86,26 +87,12 @@ class DifficultyAlignment:
 
 
 def without_gradient_above(limit: float, loss: Tensor, learned: Sequence[Tensor]) -> Tensor:
-    """`loss`, a scalar, whose gradient with respect to `learned` is 0 where it lies above `limit` or is no number.
+    """`loss`, a scalar, whose gradient with respect to `learned` is 0 where it is finite and lies above `limit`.
 
     Differentiable once, with respect to `learned` alone; decided on the loss's device.
     """
     gradients = torch.autograd.grad(loss, learned, allow_unused=True)
-    small = loss.detach() <= limit
-    kept = [None if gradient is None else torch.where(small, gradient, 0) for gradient in gradients]
-    result: Tensor = _WithGradient.apply(loss.detach(), kept, *learned)
-    return result
-
-
-class _WithGradient(torch.autograd.Function):
-    """A value whose gradient is there already."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: Sequence[Tensor | None], *learned: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(None if gradient is None else cotangent * gradient for gradient in ctx.gradients)
+    felt = [(value, gradient) for value, gradient in zip(learned, gradients, strict=True) if gradient is not None]
+    dropped = torch.isfinite(loss.detach()) & (loss.detach() > limit)
+    kept = [torch.where(dropped, 0, gradient) for _, gradient in felt]
+    return attach_gradient(loss.detach(), [value for value, _ in felt], kept)

@@ -31,7 +31,6 @@ class EarlyStageMatching:
 
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
-    uses_step_size: ClassVar[bool] = False
 
     inner: Method
     new_network: NetworkFactory

@@ -6,9 +6,16 @@ import pytest
 import torch
 
 from core_distill.augment import no_augment
-from core_distill.methods import DistributionMatching, EarlyStageMatching, KernelRegression, RealTrainedMatching
+from core_distill.methods import (
+    DistributionMatching,
+    EarlyStageMatching,
+    KernelRegression,
+    RealTrainedMatching,
+    TrajectoryMatching,
+)
 from core_distill.methods.early_stage import random_direction
 from core_distill.networks.expert_training import ExpertTraining, train_experts
+from core_distill.partials import declared
 from core_distill.randomness import derive_generator
 from core_distill.recipes import find_recipe, prepare
 
@@ -104,6 +111,12 @@ def test_the_method_inside_runs_on_them(around, sampler, new_network):
     features = DistributionMatching(real=sampler, new_network=new_network, batch_size=4)
     (loss,) = around(inner=features).episode(synthetic, derive_generator(0))
     assert loss.requires_grad
+
+
+def test_whether_it_uses_a_step_size_is_for_the_method_inside_to_say():
+    for inner in (RealTrainedMatching, TrajectoryMatching):
+        around = functools.partial(EarlyStageMatching, inner=functools.partial(inner))
+        assert declared(around, "uses_step_size", True) is inner.uses_step_size
 
 
 @pytest.mark.parametrize(
