@@ -39,7 +39,7 @@ def _read_docstrings(data_dir: Path | None, download: bool) -> tuple[list[Labell
 def _paragraphs(package: Path) -> list[str]:
     texts: dict[str, None] = {}
     for path in sorted(package.rglob("*.py")):
-        if "test" in path.parts or "tests" in path.parts:
+        if {"test", "tests"} & set(path.relative_to(package).parts):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -95,13 +95,17 @@ def read_text_folder(folder: Path) -> tuple[list[LabelledText], list[LabelledTex
     if len(endings) != 1:
         raise ValueError(f"{folder} has {len(endings)} files called train.csv or train.txt: {_LAYOUT}")
     train, test = (folder / f"{part}{endings[0]}" for part in ("train", "test"))
+    if others := [
+        f"test{ending}" for ending in _READERS if ending != endings[0] and (folder / f"test{ending}").exists()
+    ]:
+        raise ValueError(f"{folder}: {others[0]} is of another kind than {train.name}; bring it as {test.name}")
     return _read(train), _read(test) if test.is_file() else []
 
 
 def _read(path: Path) -> list[LabelledText]:
     try:
         found = list(_READERS[path.suffix](path))
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not readable as text in UTF-8 ({error})") from error
     if not found:
         raise ValueError(f"{path} holds no texts: {_LAYOUT}")
@@ -111,12 +115,17 @@ def _read(path: Path) -> list[LabelledText]:
 def _read_csv(path: Path) -> Iterator[LabelledText]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
-        if missing := {"label", "text"} - set(rows.fieldnames or ()):
-            raise ValueError(f"{path} lacks the column {' and '.join(sorted(missing))}: {_LAYOUT}")
-        for row in rows:
-            if not row["label"] or row["text"] is None:
-                raise ValueError(f"{path}, line {rows.line_num}: a label and a text are needed")
-            yield LabelledText(row["label"].strip(), row["text"])
+        try:
+            if missing := {"label", "text"} - set(rows.fieldnames or ()):
+                raise ValueError(f"{path} lacks the column {' and '.join(sorted(missing))}: {_LAYOUT}")
+            for row in rows:
+                label, text = (row["label"] or "").strip(), row["text"]
+                if not label or text is None:
+                    raise ValueError(f"{path}, line {rows.line_num}: a label and a text are needed")
+                yield LabelledText(label, text)
+        except csv.Error as error:
+            line = rows.reader.line_num
+            raise ValueError(f"{path}, line {line}: not readable as comma-separated values ({error})") from error
 
 
 def _read_lines(path: Path) -> Iterator[LabelledText]:

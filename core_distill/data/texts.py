@@ -4,6 +4,7 @@ Embeddings are fixed and outside the network, as in text distillation (arXiv 191
 `(dimensions, length)`, and what is learned need not be words.
 """
 
+import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,20 +64,24 @@ def hashed_embeddings(dimensions: int = DIMENSIONS) -> Embeddings:
 
 
 def read_embeddings(path: str | Path) -> Embeddings:
-    """The vectors of a text file, a line `word number number ...` each, as GloVe comes.
+    """The vectors of a text file, a line `word number number ...` each, as GloVe, word2vec and fastText write them.
 
-    A first line of two whole numbers, which other tools write, is passed over. Raises `ValueError`, naming the line, for one
-    that does not fit, and for a file without vectors.
+    A first line of two whole numbers says how many words and dimensions there are; without it, the first word's numbers are
+    counted. A word may have spaces, and a line end with one. Raises `ValueError`, naming the line, for one that does not fit
+    or is not UTF-8, and for a file without vectors.
     """
     rows: dict[str, int] = {}
     vectors: list[np.ndarray] = []
-    with Path(path).open(encoding="utf-8") as file:
+    dimensions = 0
+    with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
-            word, *numbers = line.rstrip("\n").split(" ")
-            if number == 1 and len(numbers) == 1:
+            fields = _decoded(path, number, line).rstrip(" \r\n").split(" ")
+            if number == 1 and len(fields) == 2 and all(map(str.isdecimal, fields)):
+                dimensions = int(fields[1])
                 continue
-            vectors.append(_vector(path, number, numbers, like=vectors[0] if vectors else None))
-            rows[word] = len(vectors)
+            dimensions = dimensions or _count_numbers(fields[1:])
+            vectors.append(_vector(path, number, fields[1:][-dimensions:], dimensions))
+            rows[" ".join(fields[:-dimensions])] = len(vectors)
     if not vectors:
         raise ValueError(f"{path} holds no vectors: expected a line 'word number number ...' each")
     table = torch.from_numpy(np.stack([np.zeros_like(vectors[0]), *vectors]))
@@ -106,12 +111,34 @@ def _bucket(word: str) -> int:
     return 1 + zlib.crc32(word.encode()) % _BUCKETS
 
 
-def _vector(path: str | Path, number: int, values: list[str], *, like: np.ndarray | None) -> np.ndarray:
+def _decoded(path: str | Path, number: int, line: bytes) -> str:
     try:
-        vector = np.array([float(value) for value in values], dtype=np.float32)
-    except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}; expected 'word number number ...'") from error
-    if not len(vector) or (like is not None and len(vector) != len(like)) or not np.isfinite(vector).all():
-        wanted = "at least 1" if like is None else str(len(like))
-        raise ValueError(f"{path}, line {number}: expected {wanted} finite numbers after the word, got {len(vector)}")
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}, line {number}: not readable as text in UTF-8 ({error})") from error
+
+
+def _count_numbers(fields: list[str]) -> int:
+    """How many fields at the end are numbers."""
+    return sum(1 for _ in itertools.takewhile(_is_number, reversed(fields)))
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _vector(path: str | Path, number: int, fields: list[str], dimensions: int) -> np.ndarray:
+    try:
+        vector = np.array([float(field) for field in fields], dtype=np.float32)
+    except ValueError:
+        vector = np.empty(0, dtype=np.float32)
+    if not dimensions or len(vector) != dimensions or not np.isfinite(vector).all():
+        wanted = dimensions or "at least 1"
+        raise ValueError(
+            f"{path}, line {number}: expected {wanted} finite numbers after the word, got {' '.join(fields)[:60]!r}"
+        )
     return vector

@@ -53,17 +53,39 @@ def test_given_embeddings(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "3 2\ncat 1 2 \nat home 3 4 \n2 5 6 \n",
+        "cat 1 2\nat home 3 4\n2 5 6",
+        "cat 1 2\r\nat home 3 4\r\n2 5 6\r\n",
+        "2 5 6\nat home 3 4\ncat 1 2\n",
+    ],
+    ids=["fastText", "GloVe", "Windows", "number first"],
+)
+def test_embeddings_of_all_tools(tmp_path, text):
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(text.encode())
+    embeddings = read_embeddings(path)
+    found = [embeddings.table[embeddings.row_of(word)].tolist() for word in ("cat", "at home", "2", "at", "home")]
+    assert found == [[1, 2], [3, 4], [5, 6], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cat 1 2\ndog 1\n", "line 2: expected 2 finite numbers after the word, got 1"),
-        ("cat 1 2\ndog 1 nan\n", "line 2: expected 2 finite"),
-        ("cat one two\n", "line 1: could not convert"),
-        ("", "holds no vectors"),
+        (b"cat 1 2\ndog 1\n", "line 2: expected 2 finite numbers after the word, got '1'"),
+        (b"cat 1 2\ndog 1 nan\n", "line 2: expected 2 finite"),
+        (b"1 2\ncat 1\n", "line 2: expected 2 finite"),
+        (b"cat 1 2\na dog 1\n", "line 2: expected 2 finite numbers after the word, got 'dog 1'"),
+        (b"cat one two\n", "line 1: expected at least 1 finite numbers after the word, got 'one two'"),
+        (b"cat 1 2\n\n", "line 2: expected 2 finite"),
+        (b"cat 1 2\nd\xffg 1 2\n", "vectors.txt, line 2: not readable as text in UTF-8"),
+        (b"", "holds no vectors"),
     ],
 )
 def test_damaged_embeddings(tmp_path, text, message):
     path = tmp_path / "vectors.txt"
-    path.write_text(text)
+    path.write_bytes(text)
     with pytest.raises(ValueError, match=message):
         read_embeddings(path)
 
@@ -97,6 +119,10 @@ def test_plain_lines_with_a_test_file(tmp_path):
         ({"train.csv": CSV, "train.txt": "a b\n"}, "2 files called"),
         ({"train.csv": "label,words\ncat,a\n"}, "lacks the column text"),
         ({"train.csv": "label,text\n,a\n"}, "line 2: a label and a text are needed"),
+        ({"train.csv": "label,text\ncat,a\n  ,b\n"}, "line 3: a label and a text are needed"),
+        ({"train.csv": "label,text\ncat," + "a" * 200_000}, "train.csv, line 2: .*field larger than field limit"),
+        ({"train.csv": CSV, "test.txt": "cat a\n"}, "test.txt is of another kind than train.csv"),
+        ({"train.txt": "cat a\ndog b\n", "test.csv": CSV}, "test.csv is of another kind than train.txt"),
         ({"train.csv": "label,text\n"}, "holds no texts"),
         ({"train.txt": "cat a\ndog\n"}, "line 2: a label and a text are needed, got 'dog'"),
         ({"train.txt": "cat a\ncat b\n"}, "at least 2 classes are needed, got cat"),
@@ -117,6 +143,14 @@ def test_texts_take_no_normalisation_and_no_data_dir(folder, monkeypatch):
         load_data(folder, mean=[0.0], std=[1.0])
     with pytest.warns(UserWarning, match="data_dir has no effect on docstrings"):
         load_data("docstrings", data_dir=folder)
+
+
+def test_a_library_below_a_folder_called_test(tmp_path):
+    package = tmp_path / "test" / "email"
+    (package / "tests").mkdir(parents=True)
+    (package / "mime.py").write_text('def f():\n    """What this does is nothing."""\n')
+    (package / "tests" / "check.py").write_text('def f():\n    """What a test does is more."""\n')
+    assert known_texts._paragraphs(package) == ["What this does is nothing."]
 
 
 def test_pythons_own_texts():
