@@ -52,10 +52,15 @@ class GeneratorTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.latent < 1 or self.width < 1:
-            raise ValueError(f"latent and generator_width must be at least 1, got {self.latent} and {self.width}")
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError(f"generator_steps must be at least 1, got {self.steps}")
+        counts = {
+            "latent": self.latent,
+            "generator_width": self.width,
+            "generator_steps": self.steps,
+            "batch_size": self.batch_size,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
         if self.seed < 0:
             raise ValueError(f"generator_seed must be at least 0, got {self.seed}")
 

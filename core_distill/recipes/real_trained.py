@@ -17,9 +17,15 @@ from core_distill.synthetic import Pixels
 from core_distill.synthetic.initialise import real_images
 from core_distill.synthetic.multi_formation import MultiFormation
 
+_OPERATIONS = ("color", "crop", "cutout")
+_CUTMIX_SHARE = 0.5
+
 
 class _Values(NamedTuple):
-    """Of a data set, at 10 images a class; rates are for pixels from 0 to 1, which `std` brings to normalised ones."""
+    """Of a data set, at 10 images a class; rates are for pixels from 0 to 1, which `std` brings to normalised ones.
+
+    `operations` and `cutmix_share` are those for several images in one.
+    """
 
     distance: Distance
     rate: float
@@ -27,21 +33,24 @@ class _Values(NamedTuple):
     std: float
     network_images: int = 500
     num_classes: int = 10
+    operations: tuple[str, ...] = _OPERATIONS
+    cutmix_share: float = _CUTMIX_SHARE
 
     def rate_of(self, rate: float, images_per_class: int) -> float:
         """A rate for normalised pixels, to three digits: published ones grow with the images of a class."""
         return float(f"{rate * images_per_class / 10 / self.std**2:.3g}")
 
 
-_GREY = _Values(convolution_l1, 1e-4, 1e-4, 0.3081)
+_DIGITS = _Values(convolution_l1, 1e-4, 1e-4, 0.3081, operations=("color", "crop"), cutmix_share=0.0)
 _PUBLISHED = {
     "cifar10": _Values(convolution_squared, 5e-3, 1e-2, 0.2009, network_images=2_000),
     "cifar100": _Values(convolution_squared, 5e-3, 1e-2, 0.2666, network_images=2_000, num_classes=100),
-    "digits": _GREY,
+    "digits": _DIGITS,
     "fashion-mnist": _Values(convolution_l1, 1e-4 * (28 / 32) ** 2, 1e-4 * (28 / 32) ** 2, 0.3530),
-    "mnist": _GREY,
+    "mnist": _DIGITS,
     "svhn": _Values(convolution_squared, 5e-3, 5e-3, 0.1980),
 }
+_NEITHER = "; neither cutout nor CutMix, which the released code leaves out for MNIST with several images in one"
 _LOSSES = 100
 _NETWORKS = 2_000
 _EARLY_NETWORKS = 500
@@ -54,16 +63,12 @@ _FASTER = 20.0
 
 def idc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """IDC (arXiv 2205.14959): networks trained on real images; `data` chooses distance, rate and what networks see."""
-    recipe = _paper(images_per_class, data)
-    if schedule == "paper":
-        return recipe
-    changed = _shortened(recipe, steps=300)
-    return changed.because(_shortened_source(changed))
+    return _idc(images_per_class, data, _values(data), schedule)
 
 
 def dream(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """DREAM (arXiv 2302.14416): IDC on representative real images. `data` as for `idc`."""
-    recipe = _representative(_paper(images_per_class, data))
+    recipe = _representative(_paper(images_per_class, data, _values(data)))
     if schedule == "paper":
         return recipe
     changed = _shortened(recipe, steps=240).with_values({"batch_size": 64, "candidates": 256})
@@ -72,38 +77,48 @@ def dream(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
 
 def idc_i(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """IDC-I (arXiv 2205.14959, section 5): IDC on plain images. `data` as for `idc`."""
-    recipe = idc(images_per_class=images_per_class, data=data, schedule=schedule)
-    return dataclasses.replace(recipe, name="idc-i", images=Pixels.starting_at)
+    values = _values(data)._replace(operations=_OPERATIONS, cutmix_share=_CUTMIX_SHARE)
+    recipe = _idc(images_per_class, data, values, schedule)
+    source = recipe.source.replace("2 x 2 images in one, ", "")
+    return dataclasses.replace(recipe, name="idc-i", source=source, images=Pixels.starting_at)
 
 
 def acc_dd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """Acc-DD (arXiv 2212.06152): IDC on early-stage networks with perturbed weights. `data` as for `idc`."""
-    recipe = _accelerated(_paper(images_per_class, data), data)
+    recipe = _accelerated(_paper(images_per_class, data, _values(data)), data)
     if schedule == "paper":
         return recipe
     changed = _shortened(recipe, steps=200).with_values({"training_images": 4_000})
     return changed.because(f"{_shortened_source(changed)}; 5 experts of 2 epochs of 4,000 images")
 
 
-def _paper(images_per_class: int, data: str) -> Recipe:
-    values = _values(data)
+def _idc(images_per_class: int, data: str, values: _Values, schedule: Schedule) -> Recipe:
+    recipe = _paper(images_per_class, data, values)
+    if schedule == "paper":
+        return recipe
+    changed = _shortened(recipe, steps=300)
+    return changed.because(_shortened_source(changed))
+
+
+def _paper(images_per_class: int, data: str, values: _Values) -> Recipe:
     return Recipe(
         name="idc",
         paper="Dataset Condensation via Efficient Synthetic-Data Parameterization, arXiv 2205.14959",
         source=f"{_named(data)}released code: 2 x 2 images in one, 2,000 networks of 100 losses a class, a class at a time, "
         f"batch 64, {values.network_images} real images between losses, SGD momentum 0.5, its rate of "
         f"{values.rate:.3g} for pixels from 0 to 1 and 10 images a class, brought to normalised pixels (divided by std squared); "
-        "pixels are not clamped",
+        f"pixels are not clamped{'' if values.cutmix_share else _NEITHER}",
         method=functools.partial(
             RealTrainedMatching,
             distance=values.distance,
             classes_at_once=1,
             outer_steps=_LOSSES,
             network_images=values.network_images,
+            cutmix_share=values.cutmix_share,
         ),
         images_per_class=images_per_class,
         steps=_NETWORKS * _LOSSES * values.num_classes,
-        augment=Dsa(("color", "crop", "cutout")),
+        augment=Dsa(values.operations),
         images=MultiFormation.starting_at,
         initialise=real_images,
         image_learning_rate=values.rate_of(values.rate, images_per_class),
@@ -132,7 +147,7 @@ def _accelerated(recipe: Recipe, data: str) -> Recipe:
         paper="Accelerating Dataset Distillation via Model Augmentation, arXiv 2212.06152",
         source=f"{_named(data)}IDC's values with those of the released code, which does not start as it is: 500 networks, each "
         f"one of 5 trained for 2 epochs, perturbed by 0.01 to 0.09, rate {values.early_rate:.3g} for pixels from 0 to 1; "
-        "those 5 are trained without CutMix and weight decay",
+        f"those 5 are trained without CutMix and weight decay{'' if values.cutmix_share else _NEITHER}",
         method=functools.partial(EarlyStageMatching, inner=inner, expert_epochs=_EXPERTS.training_epochs),
         steps=_EARLY_NETWORKS * _LOSSES * values.num_classes,
         image_learning_rate=values.rate_of(values.early_rate, recipe.images_per_class),

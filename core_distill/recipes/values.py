@@ -1,5 +1,6 @@
 """The plain values of a recipe's parts, by name: read from keyword defaults and partials, and from text."""
 
+import contextlib
 import functools
 import inspect
 import math
@@ -104,8 +105,18 @@ def _read_plain(value: object, current: object) -> Any:
             raise ValueError
         return int(number)
     if isinstance(current, tuple):
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(type(current[0])(part) for part in parts)  # type: ignore[attr-defined]
+        parts = [part for part in value.split(",") if value] if isinstance(value, str) else value
+        kind = type(current[0]) if current else _guessed
+        return tuple(kind(part) for part in parts)  # type: ignore[attr-defined]
     if isinstance(current, float) and not math.isfinite(float(str(value))):
         raise ValueError
     return type(current)(value)  # type: ignore[call-arg]
+
+
+def _guessed(part: object) -> int | float | str:
+    """A part of a tuple that was empty: a number where it is one."""
+    text = str(part)
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text

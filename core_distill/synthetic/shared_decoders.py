@@ -110,8 +110,9 @@ class SharedDecoders(nn.Module):
         `decoder_width` 0 is the widest, up to 16, whose decoders take a third of the bytes. The rest are codes.
         Raises `ValueError` where no code is left for each class.
         """
-        if min(code_channels, decoders) < 1 or fit_steps < 0:
-            raise ValueError(f"code_channels and decoders start at 1, got {code_channels} and {decoders}")
+        check_counts(code_channels=code_channels, decoders=decoders)
+        if min(decoder_width, fit_steps) < 0:
+            raise ValueError(f"decoder_width and fit_steps must be at least 0, got {decoder_width} and {fit_steps}")
         shape = image_sides(start.real.image_shape, "KFS")
         num_classes = len(start.real.classes)
         budget = budget_of(start) - _RANGE_BYTES * (_NUM_TENSORS - 1)

@@ -153,8 +153,9 @@ def test_a_damaged_file_is_refused_by_its_name(damage, sampler, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"latent": 0}, "latent and generator_width must be at least 1, got 0"),
-        ({"width": 0}, "latent and generator_width must be at least 1"),
+        ({"latent": 0}, "latent must be at least 1, got 0"),
+        ({"width": 0}, "generator_width must be at least 1, got 0"),
+        ({"batch_size": -3}, "batch_size must be at least 1, got -3"),
         ({"steps": 0}, "generator_steps must be at least 1, got 0"),
         ({"seed": -1}, "generator_seed must be at least 0, got -1"),
     ],

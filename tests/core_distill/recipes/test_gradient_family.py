@@ -69,10 +69,8 @@ def test_published_values_of_idc(data, distance, rate, network_images, steps):
     values = recipe.values()
     assert values["image_learning_rate"] == pytest.approx(rate, rel=1e-2)
     expected = {
-        "augment": "color,crop,cutout",
         "batch_size": 64,
         "classes_at_once": 1,
-        "cutmix_share": 0.5,
         "momentum": 0.5,
         "network_batch_size": 64,
         "network_images": network_images,
@@ -87,6 +85,23 @@ def test_published_values_of_idc(data, distance, rate, network_images, steps):
     assert {key: values[key] for key in expected} == expected
     assert values_of("idc", 50, data)["image_learning_rate"] == pytest.approx(5 * rate, rel=1e-2)
     assert "nothing is published" not in recipe.source
+
+
+@pytest.mark.parametrize("schedule", ["paper", "cpu"])
+@pytest.mark.parametrize("data", ["mnist", "digits", "fashion-mnist", "svhn", "cifar10"])
+@pytest.mark.parametrize("name", ["idc", "idc-i", "acc-dd", "dream"])
+def test_digits_in_grey_several_in_one_are_neither_cut_nor_mixed(name, data, schedule):
+    recipe = find_recipe(name, images_per_class=10, data=data, schedule=schedule)
+    found = {key: recipe.values()[key] for key in ("augment", "cutmix_share", "network_operations")}
+    left_out = name != "idc-i" and data in ("mnist", "digits")
+    assert found == {
+        "augment": "color,crop" if left_out else "color,crop,cutout",
+        "cutmix_share": 0.0 if left_out else 0.5,
+        "network_operations": "color,crop",
+    }
+    if schedule == "paper":
+        assert ("neither cutout nor CutMix" in recipe.source) is left_out
+        assert not (name == "idc-i" and "2 x 2 images in one" in recipe.source)
 
 
 @pytest.mark.parametrize(("data", "whose"), [("digits", "MNIST's"), ("my-images", "CIFAR-10's")])

@@ -147,7 +147,7 @@ def test_gradients_reach_the_latents_alone(start):
     ("values", "message"),
     [
         ({"latent": 65}, r"leave nothing in place of an image \(1, 8, 8\): take a smaller latent"),
-        ({"latent": 0}, "latent and generator_width must be at least 1"),
+        ({"latent": 0}, "latent must be at least 1, got 0"),
         ({"most_latents": 0}, "leave nothing"),
         ({"inversion_steps": -1}, "inversion_steps must be at least 0, got -1"),
         ({"generator_steps": 0}, "generator_steps must be at least 1"),

@@ -171,9 +171,10 @@ def test_noise_starts_see_nothing_of_the_data():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"decoders": 0}, "code_channels and decoders start at 1"),
-        ({"code_channels": 0}, "code_channels and decoders start at 1"),
-        ({"fit_steps": -1}, "code_channels and decoders start at 1"),
+        ({"decoders": 0}, "decoders cannot be 0: whole numbers from 1 up"),
+        ({"code_channels": 0}, "code_channels cannot be 0: whole numbers from 1 up"),
+        ({"fit_steps": -1}, "decoder_width and fit_steps must be at least 0, got 0 and -1"),
+        ({"decoder_width": -2}, "decoder_width and fit_steps must be at least 0, got -2 and 300"),
         ({"decoders": 50}, "2 images a class leave no code beside 50 decoders of width 1"),
         ({"decoder_width": 16}, "leave no code beside 3 decoders of width 16: take more images a class, or fewer"),
         ({"code_channels": 200}, "leave no code"),
