@@ -43,7 +43,7 @@ SMALL = {
     "network_images": 8,
     "query_size": 2,
     "window": 2,
-    "max_losses": 2,
+    "max_losses": 1,
     "max_epochs": 2,
     "num_frequencies": 8,
     "hidden": (4,),
@@ -75,9 +75,9 @@ def refusal(name, labels):
     return ""
 
 
-def toy(name, images, labels):
+def toy(name, images, **parts):
     recipe = find_recipe(name, images_per_class=BUDGETS.get(images, 2), data="digits", schedule="cpu")
-    recipe = recipe.with_values({"images": images, "labels": labels})
+    recipe = recipe.with_values({"images": images, **parts})
     known = recipe.values()
     return recipe.with_values({key: value for key, value in SMALL.items() if key in known})
 
@@ -109,13 +109,21 @@ def networks(monkeypatch):
 
 @pytest.mark.parametrize(("name", "images", "labels"), TABLE)
 def test_a_combination(name, images, labels, sampler, tmp_path, networks):
-    """It moves all that is learned by finite gradients and leaves the networks' alone; the same seed gives the same bits,
-    also through a kill, a restart and a file."""
     if refusal(name, labels):
         with pytest.raises(ValueError, match=refusal(name, labels)):
-            toy(name, images, labels)
+            toy(name, images, labels=labels)
         return
-    recipe = toy(name, images, labels)
+    check(toy(name, images, labels=labels), sampler, tmp_path, networks)
+
+
+@pytest.mark.parametrize("part", [{"batches": "representative"}, {"average": 0.9}], ids=lambda part: next(iter(part)))
+def test_parts_that_go_with_any_method(part, sampler, tmp_path, networks):
+    check(toy("dc", "pixels", **part), sampler, tmp_path, networks)
+
+
+def check(recipe, sampler, tmp_path, networks):
+    """It moves all that is learned by finite gradients and leaves the networks' alone; the same seed gives the same bits,
+    also through a kill, a restart and a file."""
     gradients = []
 
     def look(progress):
@@ -132,6 +140,7 @@ def test_a_combination(name, images, labels, sampler, tmp_path, networks):
 
     with pytest.raises(KeyboardInterrupt):
         run(sampler, recipe, tmp_path / "killed", kill)
+    assert (tmp_path / "killed").is_file()
     resumed = run(sampler, recipe, tmp_path / "killed", lambda progress: None)
     data = encode_artefact(whole, metadata={}, precision="float32")
     assert encode_artefact(resumed, metadata={}, precision="float32") == data
@@ -149,8 +158,8 @@ def test_no_two_parts_of_a_recipe_share_a_name():
     for name, images, labels in TABLE:
         if refusal(name, labels):
             continue
-        recipe = toy(name, images, labels)
-        parts = [keywords(getattr(recipe, part)) for part in ("method", "network", "images", "labels")]
+        recipe = toy(name, images, labels=labels)
+        parts = [keywords(getattr(recipe, part)) for part in ("method", "network", "images", "labels", "batches")]
         parts += [recipe.experts.values() if recipe.experts else {}]
         names = [value for part in parts for value in part]
         assert len(set(names)) == len(names), (name, images, labels)

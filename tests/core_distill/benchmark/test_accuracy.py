@@ -140,8 +140,8 @@ def test_bad_plans_are_refused(values, message):
 
 
 def test_changes_that_nothing_takes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no recipe has a value widht"):
-        run_accuracy(plan(changes={**TINY, "widht": "3"}), tmp_path / "out", report=ignore)
+    with pytest.raises(ValueError, match="no recipe has a value stepz"):
+        run_accuracy(plan(changes={**TINY, "stepz": "3"}), tmp_path / "out", report=ignore)
 
 
 @pytest.fixture
