@@ -4,21 +4,19 @@ DC-BENCH searches NAS-Bench-201 with DARTS-PT; here it is a small space of convo
 """
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from core_distill.data import DataSplits
 from core_distill.engine import Engine
+from core_distill.evaluation.kept import KeepSeveral
 from core_distill.evaluation.scores import Score
 from core_distill.evaluation.train_from_scratch import Protocol, evaluate_on_each
 from core_distill.networks import Architecture
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch
-
-Keep = Callable[[str, Callable[[], dict[str, Score]]], dict[str, Score]]
-"""`keep(name, measure)`: what was measured before under the name, or what `measure` says now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +78,7 @@ def rank_architectures(
     space: Mapping[str, Architecture],
     real_epochs: int,
     seed: int,
-    keep: Keep = lambda name, measure: measure(),
+    keep: KeepSeveral = lambda name, measure: measure(),
     engine: Engine | None = None,
 ) -> Ranked:
     """Train each network of `space` on the set by `protocol`, and on all of `data.train` for `real_epochs`.

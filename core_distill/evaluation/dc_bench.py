@@ -1,21 +1,18 @@
 """DC-BENCH: one set under several augmentations and on several architectures (Cui et al., arXiv 2207.09639)."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from core_distill.augment import dsa_for, no_augment
 from core_distill.data import DataSplits
-from core_distill.data.policies import autoaugment, randaugment
 from core_distill.engine import Engine
+from core_distill.evaluation.kept import KeepSeveral
 from core_distill.evaluation.scores import Score
 from core_distill.evaluation.train_from_scratch import Augmentation, Protocol, evaluate_on_each
 from core_distill.networks import Architecture
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch
-
-Keep = Callable[[str, Callable[[], dict[str, Score]]], dict[str, Score]]
-"""`keep(name, measure)`: what was measured before under the name, or what `measure` says now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +61,8 @@ def augmentations_for(synthetic: SyntheticSet, data: str) -> dict[str, Augmentat
 
     What is no image has none.
     """
+    from core_distill.data.policies import autoaugment, randaugment  # torchvision takes a second to start
+
     if synthetic.batch().images.dim() != 4:
         return {"none": no_augment}
     mean, std = synthetic.mean, synthetic.std
@@ -83,7 +82,7 @@ def measure_dc_bench(
     architectures: Mapping[str, Architecture],
     augmentations: Mapping[str, Augmentation],
     seed: int,
-    keep: Keep = lambda name, measure: measure(),
+    keep: KeepSeveral = lambda name, measure: measure(),
     engine: Engine | None = None,
 ) -> Benchmarked:
     """Train every architecture under every augmentation on a set, on its device, otherwise by `protocol`.

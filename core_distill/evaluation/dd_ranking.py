@@ -15,13 +15,11 @@ from core_distill.augment import no_augment
 from core_distill.data import DataSplits
 from core_distill.engine import Engine, chosen, logits, running_on
 from core_distill.evaluation.baselines import select_baselines
+from core_distill.evaluation.kept import Keep
 from core_distill.evaluation.scores import Score
 from core_distill.evaluation.train_from_scratch import Protocol, evaluate_on_each, trained_networks
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch
-
-Keep = Callable[[str, Callable[[], Score]], Score]
-"""`keep(name, measure)`: what was measured before under the name, or what `measure` says now."""
 
 
 def label_robust_score(

@@ -14,6 +14,12 @@ from core_distill.peak_memory import Peak
 
 Named = dict[str, Score]
 
+Keep = Callable[[str, Callable[[], Score]], Score]
+"""`keep(name, measure)`: what was measured before under the name, or what `measure` says now."""
+
+KeepSeveral = Callable[[str, Callable[[], Named]], Named]
+"""As `Keep`, of several scores with names of their own."""
+
 
 class Cost(NamedTuple):
     """What it took to measure something; memory as `Peak` counts it."""

@@ -77,6 +77,16 @@ def test_the_version(stillroom):
     assert (said.code, said.out) == (0, f"stillroom {importlib.metadata.version('stillroom')}\n")
 
 
+def test_what_every_run_imports_leaves_out_what_takes_a_second():
+    """Torchvision, and the compiler before anything is compiled."""
+    program = (
+        "import sys, core_distill.experiment, core_distill.recipes; "
+        "print(*sorted({'torch._dynamo', 'torchvision', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 _LOADED = """
 import sys
 from core_distill.cli.main import main
