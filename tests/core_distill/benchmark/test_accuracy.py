@@ -181,6 +181,7 @@ def test_experts_are_trained_once_and_not_for_rows_that_are_there(tmp_path, inst
 
 def test_killed_before_the_first_row_it_goes_on(tmp_path, monkeypatch):
     def killed(job):
+        job.folder.mkdir(parents=True, exist_ok=True)  # as a row begins
         raise KeyboardInterrupt
 
     monkeypatch.setattr("core_distill.benchmark.accuracy.do", killed)
