@@ -90,8 +90,9 @@ class Method(Protocol):
     """A distillation method: `episode` yields losses, and after each `yield` sees the updated synthetic set.
 
     Its class may say what a recipe should know of it, each true where it is not said: `learns_images`, `learns_labels`
-    (whether its loss has a gradient to them), `uses_step_size` (whether it trains by the set's); and false where it is not
-    said: `private` (it sees real data through its `signal` alone), `class_wise` (its loss is a sum over classes).
+    (whether its loss has a gradient to them), `uses_step_size` (whether it trains by the set's), `draws_by_class` (whether
+    the real batches of its loss are grouped by class); and false where it is not said: `private` (it sees real data through
+    its `signal` alone), `class_wise` (its loss is a sum over classes).
 
     One that owns things which outlive an episode (a pool, a second player) is `Stateful` too, and is saved with the run.
     """

@@ -38,6 +38,7 @@ class BayesianPseudocoreset:
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
     uses_step_size: ClassVar[bool] = True
+    draws_by_class: ClassVar[bool] = False
 
     real: RealData
     new_network: NetworkFactory

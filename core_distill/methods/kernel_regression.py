@@ -40,6 +40,7 @@ class KernelRegression:
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
     uses_step_size: ClassVar[bool] = False
+    draws_by_class: ClassVar[bool] = False
 
     real: RealData
     new_network: NetworkFactory

@@ -40,6 +40,7 @@ class LabelDistillation:
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
     uses_step_size: ClassVar[bool] = True
+    draws_by_class: ClassVar[bool] = False
     learns_images: ClassVar[bool] = False
 
     real: RealData
@@ -113,6 +114,7 @@ class RidgeLabelDistillation:
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
     uses_step_size: ClassVar[bool] = False
+    draws_by_class: ClassVar[bool] = False
     learns_images: ClassVar[bool] = False
 
     real: RealData

@@ -37,6 +37,7 @@ class UnrolledTraining:
     private: ClassVar[bool] = False
     class_wise: ClassVar[bool] = False
     uses_step_size: ClassVar[bool] = True
+    draws_by_class: ClassVar[bool] = False
 
     real: RealData
     new_network: NetworkFactory

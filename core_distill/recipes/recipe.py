@@ -89,6 +89,7 @@ class Recipe:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         self._refuse_idle_labels()
         self._refuse_unused_step_sizes()
+        self._refuse_unused_batches()
 
     def values(self) -> dict[str, Any]:
         """Every value that `with_values` may change, by name: the recipe's own, its method's, network's and experts'."""
@@ -185,6 +186,12 @@ class Recipe:
             f"{' and no '.join(name for name, is_asked in asked.items() if is_asked)}; recipes that learn step sizes are "
             f"{', '.join(others)}"
         )
+
+    def _refuse_unused_batches(self) -> None:
+        if wrapped(self.batches) is not uniform and not declared(self.method, "draws_by_class", True):
+            raise ValueError(
+                f"recipe {self.name} draws no real images class by class for its loss, so only batches=uniform makes sense"
+            )
 
     def _warn_of_idle_values(self, before: Self) -> None:
         for name, what in (("label_learning_rate", "labels"), ("step_learning_rate", "step size")):

@@ -6,12 +6,19 @@ import pytest
 import torch
 
 from core_distill.checkpoint import Checkpoint
+from core_distill.data.representatives import RepresentativeSampler
 from core_distill.networks import FreshNetworks
 from core_distill.recipes import IMAGE_STARTS, LABEL_MODES, RECIPES, find_recipe, prepare, run_plan
 from core_distill.synthetic.storage import decode_artefact, encode_artefact
 
 SEES_NO_LABELS = ("cafe", "dm", "it-gan", "kfs", "low-rank", "pranc")
 """Recipes of methods that compare features alone: no gradient would ever move a learned label."""
+
+DRAWS_OVER_ALL_CLASSES = (
+    *("bpc-forward-kl", "bpc-reverse-kl", "bpc-wasserstein", "datm", "dd", "frepo", "ftd", "haba", "ld", "ld-ridge"),
+    *("linba", "lorraine", "maclaurin", "mtt", "rat-bptt", "rcig", "rfad", "sldd", "sldd-text", "tesla"),
+)
+"""Recipes whose losses take real images of all classes alike, or experts alone: none that stand for their class."""
 
 LEARNS_LABELS_ALONE = ("ld", "ld-ridge")
 """Recipes of methods that leave images as they start."""
@@ -119,6 +126,29 @@ def test_a_combination(name, images, labels, sampler, tmp_path, networks):
 @pytest.mark.parametrize("part", [{"batches": "representative"}, {"average": 0.9}], ids=lambda part: next(iter(part)))
 def test_parts_that_go_with_any_method(part, sampler, tmp_path, networks):
     check(toy("dc", "pixels", **part), sampler, tmp_path, networks)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_representatives_are_drawn_or_refused(name, sampler, monkeypatch):
+    if name in DRAWS_OVER_ALL_CLASSES:
+        with pytest.raises(ValueError, match=f"recipe {name} draws no real images class by class .* batches=uniform"):
+            toy(
+                name,
+                "pixels",
+                labels=find_recipe(name, images_per_class=2).values()["labels"],
+                batches="representative",
+            )
+        return
+    choices, choose = [], RepresentativeSampler._choose
+
+    def counted(self, size, generator):
+        choices.append(size)
+        return choose(self, size, generator)
+
+    monkeypatch.setattr(RepresentativeSampler, "_choose", counted)
+    plan = prepare(sampler, toy(name, "pixels", batches="representative"), seed=0)
+    run_plan(plan, steps=1, seed=0)
+    assert choices
 
 
 def check(recipe, sampler, tmp_path, networks):

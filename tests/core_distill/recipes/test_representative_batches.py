@@ -21,7 +21,7 @@ def test_batches_are_uniform_unless_a_recipe_says_so(sampler):
     assert isinstance(plan.method.real, ClassSampler)
 
 
-def test_any_recipe_can_have_representatives(sampler):
+def test_a_recipe_can_have_representatives(sampler):
     recipe = find_recipe("dm", images_per_class=2).with_values({"batches": "representative", "refresh": "3", **SMALL})
     assert {"batches": "representative", "refresh": 3, "candidates": 512}.items() <= recipe.values().items()
     assert recipe.describe()["values"]["batches"] == "representative"
