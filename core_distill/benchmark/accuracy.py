@@ -112,7 +112,7 @@ def run_accuracy(
 
     def add(jobs: Sequence[Job]) -> None:
         for name, row in run_jobs(do, _missing(jobs, results), processes=processes, ray_address=ray_address):
-            results["rows"][name] = row
+            results["rows"] |= _measured_elsewhere(out) | {name: row}
             _write(out, results)
             report(results)
 
@@ -151,6 +151,12 @@ def _opened(plan: AccuracyPlan, data: DataSplits, out: Path, command: str) -> di
         raise ValueError(f"{out} belongs to another benchmark ({told}); choose another output folder with --out")
     results["commands"] = list(dict.fromkeys([*results["commands"], command]))
     return results
+
+
+def _measured_elsewhere(out: Path) -> dict[str, Any]:
+    """Rows that another process may have added to the same folder since this one read it."""
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    return {name: row for name, row in rows.items() if "accuracy" in row}
 
 
 def _jobs(

@@ -125,6 +125,13 @@ def recipe_of(job: Job) -> Recipe:
     return recipe
 
 
+def differs(recipe: Recipe, published: Job) -> dict[str, list[Any]]:
+    """Values of `recipe` that are not those of the job `published`, each with those; of one that only one has, None."""
+    ours, theirs = recipe.values(), recipe_of(published).values()
+    names = sorted(ours.keys() | theirs.keys())
+    return {name: [ours.get(name), theirs.get(name)] for name in names if ours.get(name) != theirs.get(name)}
+
+
 def evaluation_network(job: Job) -> Architecture:
     """The network that every row is scored on, with those of the job's changes that it has."""
     network = NETWORKS[job.network]
@@ -188,6 +195,7 @@ def _distilled(job: Job) -> dict[str, Any]:
     return {
         "paper": recipe.paper,
         "source": recipe.source,
+        "differs": differs(recipe, replace(job, schedule="paper", changes={})),
         "steps": recipe.steps,
         "seconds": results["distillation_seconds"],
         "expert_seconds": results.get("expert_seconds", 0.0),

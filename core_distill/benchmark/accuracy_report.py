@@ -11,19 +11,8 @@ from typing import Any
 from core_distill.files import write_atomically
 from core_distill.recipes.published import published
 
-COLUMNS = (
-    "set",
-    "images/class",
-    "test accuracy",
-    "bytes",
-    "above random",
-    "above kmeans",
-    "steps",
-    "minutes",
-    "experts and start, min",
-    "peak MB",
-    "published",
-)
+_FIRST = ("set", "images/class", "test accuracy", "bytes")
+_COSTS = ("steps", "minutes", "experts and start, min", "peak MB", "published")
 
 
 @dataclass(frozen=True)
@@ -71,10 +60,24 @@ def lines(results: Mapping[str, Any]) -> list[Line]:
     return sorted(made, key=lambda line: (line.images_per_class, -line.accuracy if line.accuracies else 1.0, line.what))
 
 
+def columns(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """The header of `table`."""
+    return *_FIRST, *(f"above {name}" for name in _selections(results)), *_COSTS
+
+
 def table(results: Mapping[str, Any]) -> list[list[str]]:
     """A row of cells for each line. Differences are percentage points, to the same selection of as many bytes at most."""
-    found = lines(results)
-    return [_cells(line, found, str(results["shared"]["data"])) for line in found]
+    found, selections = lines(results), _selections(results)
+    return [_cells(line, found, selections, str(results["shared"]["data"])) for line in found]
+
+
+def differences(row: Mapping[str, Any]) -> str:
+    """What a recipe's row has otherwise than the published schedule, such as `batch_size 64 for 256`."""
+    return ", ".join(f"{name} {ours} for {theirs}" for name, (ours, theirs) in row.get("differs", {}).items())
+
+
+def _selections(results: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row["what"] for row in results["rows"].values() if row["kind"] == "baseline"))
 
 
 def beside(line: Line, selection: str, found: Sequence[Line]) -> Line | None:
@@ -87,16 +90,16 @@ def beside(line: Line, selection: str, found: Sequence[Line]) -> Line | None:
     return max(smaller, key=lambda other: other.num_bytes, default=None)
 
 
-def _cells(line: Line, found: Sequence[Line], data: str) -> list[str]:
-    budget = str(line.images_per_class)
+def _cells(line: Line, found: Sequence[Line], selections: Sequence[str], data: str) -> list[str]:
+    budget, blank = str(line.images_per_class), [""] * (len(selections) + len(_COSTS))
     if not line.accuracies:
-        return [line.what, budget, line.failed, *[""] * (len(COLUMNS) - 3)]
+        return [line.what, budget, line.failed, "", *blank]
     spread = f" ± {100 * line.spread:.1f}" if len(line.accuracies) > 1 else ""
     lost = f" ({line.num_failed} failed)" if line.num_failed else ""
     start = [f"{100 * line.accuracy:.1f}{spread} %{lost}", f"{line.num_bytes:,}"]
     if line.kind == "baseline":
-        return [line.what, budget, *start, *[""] * (len(COLUMNS) - 4)]
-    others = [beside(line, name, found) for name in ("random", "kmeans")]
+        return [line.what, budget, *start, *blank]
+    others = [beside(line, name, found) for name in selections]
     above = [f"{100 * (line.accuracy - other.accuracy):+.1f}" if other else "" for other in others]
     apart = (line.mean("expert_seconds") or 0) + (line.mean("start_seconds") or 0)
     steps, seconds, peak = (line.mean(name) or 0 for name in ("steps", "seconds", "peak_bytes"))
@@ -108,23 +111,30 @@ def protocol(results: Mapping[str, Any]) -> str:
     """One sentence on how the numbers came about."""
     shared, machine = results["shared"], results["hardware"]
     changes = "".join(f", {name}={value}" for name, value in shared["changes"].items())
+    seeds = ", ".join(map(str, sorted({row["seed"] for row in results["rows"].values()})))
     minutes = f"{shared['minutes']:g} minutes of distillation" if shared["minutes"] else "each recipe's own steps"
     return (
         f"{shared['data']}, schedule {shared['schedule']}{changes}, {minutes}; test accuracy of {shared['networks']} fresh "
         f"networks ({shared['network']}), {shared['epochs']} epochs with augmentation, last epoch, mean and standard "
-        f"deviation over networks and seeds; {shared['engine']['precision']}; stillroom {shared['versions']['stillroom']}, torch "
-        f"{shared['versions']['torch']}; {machine['cores']} cores of {machine['device']}. `~`: published, not checked."
+        f"deviation over networks and seeds ({seeds}); {shared['engine']['precision']}; stillroom "
+        f"{shared['versions']['stillroom']}, torch {shared['versions']['torch']}; "
+        f"{machine['cores']} cores of {machine['device']}. `~`: published, not checked."
     )
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The table with what it was measured on."""
-    cells = [COLUMNS, ["---"] * len(COLUMNS), *table(results)]
+    header = columns(results)
+    cells = [header, ["---"] * len(header), *table(results)]
     commands = [f"- `{command}`" for command in results["commands"]]
     lost = [f"- {line.what}: {line.failed}" for line in lines(results) if line.failed]
-    return "\n".join(
-        ["# Accuracy", "", protocol(results), "", *commands, "", *(_marked(row) for row in cells), "", *lost]
-    )
+    told = [
+        f"- {line.what}, {line.images_per_class} images a class: {differences(line.rows[0])}"
+        for line in lines(results)
+        if line.rows and differences(line.rows[0])
+    ]
+    parts = ["# Accuracy", "", protocol(results), "", *commands, "", *(_marked(row) for row in cells), "", *lost, ""]
+    return "\n".join([*parts, *(["Otherwise than published:", "", *told] if told else [])])
 
 
 def _marked(row: Sequence[str]) -> str:
@@ -137,7 +147,7 @@ def write_report(results: Mapping[str, Any], out: Path) -> list[str]:
     Raises `ModuleNotFoundError` after the others were written where matplotlib is not installed.
     """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *table(results)])
+    csv.writer(text, lineterminator="\n").writerows([columns(results), *table(results)])
     write_atomically(out / "accuracy.md", markdown(results).encode())
     write_atomically(out / "accuracy.csv", text.getvalue().encode())
     write_atomically(out / "accuracy.png", draw(lines(results)))

@@ -70,7 +70,7 @@ def accuracy(
         stillroom benchmark accuracy --data digits --recipes dm,dsa --ipc 1,10 --seeds 0,1,2
     """
     from core_distill.benchmark.accuracy import AccuracyPlan, run_accuracy
-    from core_distill.benchmark.accuracy_report import COLUMNS, table
+    from core_distill.benchmark.accuracy_report import columns, table
 
     device = pick_device(device)
     plan = AccuracyPlan(
@@ -97,7 +97,7 @@ def accuracy(
         console().print(f"{len(results['rows'])} rows in {out}", markup=False)
 
     results = run_accuracy(plan, out, command=typed_command(), processes=jobs, ray_address=ray, report=report)
-    print_table("Test accuracy", COLUMNS, table(results))
+    print_table("Test accuracy", columns(results), table(results))
     for hint in missing:
         typer.echo(f"no plot: {hint}", err=True)
     console().print(f"written: {out}/results.json, accuracy.md, accuracy.csv", markup=False)

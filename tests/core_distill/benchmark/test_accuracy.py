@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from core_distill.benchmark.accuracy import AccuracyPlan, _job, run_accuracy
-from core_distill.benchmark.accuracy_job import evaluation_network, recipe_of, steps_for
-from core_distill.benchmark.accuracy_report import COLUMNS, beside, lines, markdown, table, write_report
+from core_distill.benchmark.accuracy_job import differs, evaluation_network, recipe_of, steps_for
+from core_distill.benchmark.accuracy_report import beside, columns, differences, lines, markdown, table, write_report
 from core_distill.networks import ConvNet
 
 TINY = {"width": "4", "depth": "2", "batch_size": "4", "outer_steps": "1"}
@@ -60,7 +60,7 @@ def results():
 
 
 def test_differences_are_to_the_real_images_that_the_same_bytes_buy(results):
-    cells = {tuple(line[:2]): dict(zip(COLUMNS, line, strict=True)) for line in table(results)}
+    cells = {tuple(line[:2]): dict(zip(columns(results), line, strict=True)) for line in table(results)}
     dsa, frepo = cells["dsa", "10"], cells["frepo", "10"]
     assert dsa["test accuracy"] == "85.0 ± 0.8 %"
     assert (dsa["above random"], dsa["above kmeans"]) == ("+14.0", "+5.0")
@@ -73,6 +73,28 @@ def test_differences_are_to_the_real_images_that_the_same_bytes_buy(results):
     )
     assert (dsa["published"], frepo["published"]) == ("84.6 %", "~86.2 %")
     assert cells["dc", "10"]["test accuracy"] == "ValueError: no"
+
+
+def test_columns_are_of_the_selections_that_were_scored(results):
+    rows = {name: row for name, row in results["rows"].items() if row["what"] not in ("random", "kmeans")}
+    rows["herding"] = row("baseline", "herding", [0.8], 7_850)
+    found = {**results, "rows": rows}
+    assert [name for name in columns(found) if name.startswith("above")] == ["above herding"]
+    assert all(len(line) == len(columns(found)) for line in table(found))
+
+
+def test_a_row_says_what_is_otherwise_than_published(results):
+    recipe = recipe_of(_job(plan(schedule="cpu"), Path(), "recipe", "dm", 10, 0))
+    published = _job(plan(schedule="paper", changes={}), Path(), "recipe", "dm", 10, 0)
+    found = differs(recipe, published)
+    assert (found["batch_size"], found["width"], found["steps"]) == ([4, 256], [4, 128], [600, 20_000])
+    assert "momentum" not in found
+    assert (
+        differences({"differs": {"steps": [600, 20_000], "refresh": [3, None]}})
+        == "steps 600 for 20000, refresh 3 for None"
+    )
+    results["rows"]["3"]["differs"] = found
+    assert "- dsa, 10 images a class: batch_size 4 for 256, " in markdown(results)
 
 
 def test_the_best_comes_first_and_what_failed_last(results):
@@ -177,6 +199,15 @@ def test_experts_are_trained_once_and_not_for_rows_that_are_there(tmp_path, inst
     instant.clear()
     run_accuracy(first, tmp_path / "out", report=ignore)
     assert instant == []
+
+
+def test_rows_that_another_process_measured_meanwhile_stay(tmp_path, instant):
+    def joined(results):
+        if "dc-ipc10-seed0" not in results["rows"]:
+            run_accuracy(plan(recipes=("dc",)), tmp_path / "out", report=ignore)
+
+    found = run_accuracy(plan(recipes=("dm",)), tmp_path / "out", report=joined)
+    assert {"dm-ipc10-seed0", "dc-ipc10-seed0"} <= found["rows"].keys()
 
 
 def test_killed_before_the_first_row_it_goes_on(tmp_path, monkeypatch):
