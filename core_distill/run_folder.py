@@ -41,7 +41,10 @@ class RunFolder:
         keys = sorted(key for key in found.keys() | now.keys() if found.get(key) != now.get(key))
         if keys:
             told = "; ".join(f"{key} is {_short(found.get(key))}, now {_short(now.get(key))}" for key in keys)
-            raise ValueError(f"{self.path} belongs to another run ({told}); choose another output folder with --out")
+            other = "choose another output folder with --out"
+            if all(key.split(".")[0] in ("protocol", "baselines") for key in keys) and self.artefact.exists():
+                other = f"score the set that is there by `stillroom evaluate {self.artefact}`, or {other}"
+            raise ValueError(f"{self.path} belongs to another run ({told}); {other}")
 
     def withdraw(self) -> None:
         """Give the folder up where the run has left nothing but its name in it, so that another may have it."""

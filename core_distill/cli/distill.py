@@ -1,5 +1,6 @@
 """`stillroom distill`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,7 +96,8 @@ def distill(
         with processes.leader_first():
             splits = load_data(data, data_dir=data_dir)
         full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
-        full = full.with_values({**chosen_kinds(images=images, labels=labels), **read_settings(set_)})
+        changes = {**chosen_kinds(images=images, labels=labels), **read_settings(set_)}
+        full = full.with_values(changes)
         experiment = Experiment(
             data=splits,
             recipe=full,
@@ -111,7 +113,7 @@ def distill(
             raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use {recipes_with_experts()}")
         out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
         if processes.is_leader:
-            _announce(experiment, chosen)
+            _announce(experiment, chosen, changes)
         experts = experts or _shared_experts(experiment)
         results = run_experiment(
             experiment, out, experts_folder=experts, command=typed_command(), show=progress, processes=processes
@@ -120,10 +122,12 @@ def distill(
         _report(results, out)
 
 
-def _announce(experiment: "Experiment", schedule: str) -> None:
+def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, object]) -> None:
     data, recipe, screen = experiment.data, experiment.recipe, console()
     screen.print(f"{data.name}: {len(data.train)} training images, {len(data.class_names)} classes", markup=False)
     screen.print(f"{recipe.name}, {schedule} schedule ({recipe.source})", markup=False)
+    if changes:
+        screen.print(f"changed here: {', '.join(f'{name}={value}' for name, value in changes.items())}", markup=False)
     screen.print(f"{recipe.steps:,} steps on {experiment.device} in {experiment.engine.precision}", markup=False)
 
 

@@ -36,6 +36,7 @@ def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
     assert (out / "images.png").exists()
     assert "digits: 1295 training images, 10 classes" in said.out
     assert "dsa, cpu schedule (CPU schedule" in said.out
+    assert "changed here: steps=" in said.out
     assert "set accuracy images/class bytes evaluation peak memory" in words(said.out)
     assert re.search(r"distillation took \d+ s and \d+ MB at its peak", said.out)
     for name, score in results["scores"].items():
