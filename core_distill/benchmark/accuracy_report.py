@@ -123,7 +123,7 @@ def protocol(results: Mapping[str, Any]) -> str:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The table with what it was measured on."""
+    """The table with what it was measured on, and what every recipe has otherwise than published."""
     header = columns(results)
     cells = [header, ["---"] * len(header), *table(results)]
     commands = [f"- `{command}`" for command in results["commands"]]
@@ -133,8 +133,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         for line in lines(results)
         if line.rows and differences(line.rows[0])
     ]
-    parts = ["# Accuracy", "", protocol(results), "", *commands, "", *(_marked(row) for row in cells), "", *lost, ""]
-    return "\n".join([*parts, *(["Otherwise than published:", "", *told] if told else [])])
+    changed = ["Otherwise than the published schedules:", "", *told] if told else []
+    return "\n".join([protocol(results), "", *commands, "", *(_marked(row) for row in cells), "", *lost, "", *changed])
 
 
 def _marked(row: Sequence[str]) -> str:
@@ -148,7 +148,7 @@ def write_report(results: Mapping[str, Any], out: Path) -> list[str]:
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns(results), *table(results)])
-    write_atomically(out / "accuracy.md", markdown(results).encode())
+    write_atomically(out / "accuracy.md", f"# Accuracy\n\n{markdown(results)}\n".encode())
     write_atomically(out / "accuracy.csv", text.getvalue().encode())
     write_atomically(out / "accuracy.png", draw(lines(results)))
     return ["accuracy.md", "accuracy.csv", "accuracy.png"]

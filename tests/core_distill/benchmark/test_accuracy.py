@@ -109,7 +109,7 @@ def test_nothing_smaller_is_nothing_to_compare_with(results):
 def test_the_report_says_how_and_draws(results, tmp_path):
     assert write_report(results, tmp_path) == ["accuracy.md", "accuracy.csv", "accuracy.png"]
     text = (tmp_path / "accuracy.md").read_text()
-    assert text == markdown(results)
+    assert text == f"# Accuracy\n\n{markdown(results)}\n"
     assert "0.02 minutes of distillation; test accuracy of 2 fresh networks (convnet), 2 epochs" in text
     assert "~86.2 %" in (tmp_path / "accuracy.csv").read_text()
     assert (tmp_path / "accuracy.png").read_bytes()[1:4] == b"PNG"
