@@ -14,6 +14,7 @@ from core_distill.augment import no_augment
 from core_distill.engine import features
 from core_distill.engine.outputs import output_gradient
 from core_distill.matching.contrast import mean_likeness, supervised_contrastive_loss
+from core_distill.networks.verdict import Verdict
 from core_distill.randomness import derive_generator
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch, Method, NetworkFactory, SiameseAugment, Stateful
@@ -115,9 +116,11 @@ class _Extractor:
         self._network: nn.Module | None = None
         self._velocities: list[Tensor] = []
         self._saved: dict[str, Any] | None = None
+        self._finite: Verdict | None = None
 
     def ready(self, new_network: NetworkFactory, generator: Generator) -> nn.Module:
-        """The network as trained so far."""
+        """The network as trained so far; `ValueError` where it is not finite."""
+        self._refuse_divergence()
         if self._network is None:
             saved = self._saved
             own = generator if saved is None else derive_generator(0, "overwritten", device=generator.device)
@@ -135,8 +138,14 @@ class _Extractor:
         torch._foreach_mul_(self._velocities, self._momentum)
         torch._foreach_add_(self._velocities, gradient)
         torch._foreach_add_(list(self._network.parameters()), self._velocities, alpha=-self._rate)
+        self._finite = Verdict(torch.nn.utils.get_total_norm(self._network.parameters()).isfinite())
+
+    def _refuse_divergence(self) -> None:
+        if self._finite is not None and not self._finite.read():
+            raise ValueError(f"the network of the second player is not finite: lower adversary_rate, {self._rate:g}")
 
     def state_dict(self) -> dict[str, Any]:
+        self._refuse_divergence()
         if self._network is None:
             return {"saved": self._saved}
         return {"saved": copy.deepcopy({"network": self._network.state_dict(), "velocities": self._velocities})}

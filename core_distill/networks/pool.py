@@ -10,9 +10,10 @@ import copy
 from typing import Any, final
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from core_distill.engine import loss_gradient, parameters_of, squared_error
+from core_distill.networks.verdict import Verdict
 from core_distill.randomness import derive_generator, host_integers
 from core_distill.types import Batch, NetworkFactory
 
@@ -24,7 +25,7 @@ class PooledNetwork:
     def __init__(self, network: nn.Module, *, age: int, learning_rate: float) -> None:
         self.network, self.age = network, age
         self._optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-        self._finite: _Verdict | None = None
+        self._finite: Verdict | None = None
 
     def step(self, batch: Batch) -> None:
         """Train one step on the squared error to a flat batch's targets `(n, c)`; no gradients stay on the network."""
@@ -38,7 +39,7 @@ class PooledNetwork:
             parameter.grad = value
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._finite = _Verdict(torch.nn.utils.get_total_norm(parameters_of(self.network)).isfinite())
+        self._finite = Verdict(torch.nn.utils.get_total_norm(parameters_of(self.network)).isfinite())
 
     def is_finite(self) -> bool:
         """Whether every parameter is; after a step on a CUDA device this waits for that step, not for later work."""
@@ -55,7 +56,7 @@ class PooledNetwork:
         self.network.load_state_dict(state_dict["network"])
         self._optimizer.load_state_dict(state_dict["optimizer"])
         self.age = state_dict["age"]
-        self._finite = None if state_dict["finite"] else _Verdict(torch.tensor(False))
+        self._finite = None if state_dict["finite"] else Verdict(torch.tensor(False))
 
 
 @final
@@ -128,19 +129,3 @@ class NetworkPool:
                 f"{self.diverged} networks of the pool trained on the synthetic set were no longer finite before their "
                 f"{self._max_age} steps were over: lower the networks' learning rate, {self._learning_rate:g}"
             )
-
-
-@final
-class _Verdict:
-    """A truth value on its way from a device, which reading waits for without waiting for work queued after it."""
-
-    def __init__(self, truth: Tensor) -> None:
-        self._truth = truth.to("cpu", non_blocking=True)
-        self._arrived = torch.cuda.Event() if truth.is_cuda else None
-        if self._arrived is not None:
-            self._arrived.record(torch.cuda.current_stream(truth.device))
-
-    def read(self) -> bool:
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        return bool(self._truth)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core_distill.benchmark import accuracy_report
 from core_distill.benchmark.report import Line, lines
 from core_distill.benchmark.work import WORK
 from core_distill.recipes import RECIPES
@@ -80,6 +81,12 @@ def _protocol_of(results: list[dict[str, Any]]) -> str:
         f"stillroom {versions['stillroom']}, torch {versions['torch']}, {hardware['cores']} cores of {hardware['device']}, "
         "which other work shared:"
     )
+
+
+def accuracy() -> str:
+    """The committed accuracy benchmarks, the one of 10 images a class for six minutes first."""
+    paths = sorted(RESULTS.glob("accuracy-*.json"))
+    return "\n\n".join(accuracy_report.markdown(json.loads(path.read_text())).strip() for path in paths)
 
 
 def speed() -> str:
@@ -163,6 +170,7 @@ def demo() -> str:
 def generated(text: str) -> str:
     """`text` with every generated block renewed."""
     for name, make in {
+        "accuracy": accuracy,
         "demo": demo,
         "numbers": numbers,
         "recipes": recipes,

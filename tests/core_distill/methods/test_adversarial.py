@@ -229,3 +229,17 @@ def test_a_killed_run_ends_with_the_same_extractor(sampler, tmp_path):
     again, other = run("killed", False)
     assert all(torch.equal(again[name], value) for name, value in whole.items())
     assert all(torch.equal(other["network"][name], value) for name, value in extractor["network"].items())
+
+
+def test_a_second_player_that_diverges_ends_the_run_and_is_not_saved(sampler, tmp_path):
+    recipe = find_recipe("dm", images_per_class=1, data="digits", schedule="cpu").with_values(
+        {"images": "multi-formation", "width": 4, "depth": 2, "batch_size": 4, "steps": 6}
+    )
+    plan = prepare(sampler, recipe, seed=0)
+    method = Adversarial(inner=plan.method, new_network=plan.method.new_network, adversary_rate=1e20)
+    told = r"of the second player is not finite: lower adversary_rate, 1e\+20"
+    with pytest.raises(ValueError, match=told):
+        distill(method, plan.synthetic, plan.optimizer, steps=6, seed=0)
+    with pytest.raises(ValueError, match=told):
+        Checkpoint(tmp_path / "checkpoint", identity={}).save(1, 1, {"method": method})
+    assert not (tmp_path / "checkpoint").exists()
