@@ -7,6 +7,7 @@ from typing import Any
 
 from core_distill.checkpoint import Checkpoint
 from core_distill.files import remove_leftovers, write_atomically
+from core_distill.synthetic.storage import ARTEFACT
 
 
 class RunFolder:
@@ -21,7 +22,7 @@ class RunFolder:
     def __init__(self, path: Path, *, identity: Mapping[str, object]) -> None:
         self.path = path
         self._identity = json.loads(json.dumps(identity))
-        self.artefact = path / "synthetic.safetensors"
+        self.artefact = path / ARTEFACT
         self.picture = path / "images.png"
         self._results_path = path / "results.json"
         self._checkpoint_path = checkpoint_of(path)

@@ -190,7 +190,7 @@ def _distilled(job: Job) -> dict[str, Any]:
         data=data, recipe=recipe, seed=job.seed, device=job.device, protocol=None, baselines=(), engine=_engine(job)
     )
     results = run_experiment(experiment, job.folder / "run", experts_folder=job.kept)
-    released = load_artefact(job.folder / "run" / "synthetic.safetensors")
+    released = load_artefact(job.folder / "run")
     own = released.synthetic.to(job.device)
     return {
         "paper": recipe.paper,

@@ -47,7 +47,7 @@ def demo(
         )
         for name in experiment.baselines
     ]
-    synthetic = SyntheticSet.load(out / "distill" / "synthetic.safetensors")
+    synthetic = SyntheticSet.load(out / "distill")
     context = DemoContext(data, recipe, synthetic, out, seed, device)
     for point in sorted(importlib.metadata.entry_points(group="stillroom.demo"), key=lambda point: point.name):
         console().print(f"{point.name} ...", markup=False)

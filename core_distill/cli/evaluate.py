@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors file")],
+    artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors, or a run's folder")],
     data: Annotated[str, typer.Argument(help="The data to test on  [default: what the artefact was made from]")] = "",
     network: Annotated[
         list[str],
@@ -76,7 +76,7 @@ def evaluate(
 
     Examples:
 
-        stillroom evaluate runs/digits-dm-ipc10-seed0/synthetic.safetensors
+        stillroom evaluate runs/digits-dm-ipc10-seed0
 
         stillroom evaluate synthetic.safetensors --network all --on validation
 

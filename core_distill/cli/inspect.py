@@ -15,7 +15,7 @@ _FEW = 10
 
 
 def inspect(
-    artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors file")],
+    artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors, or a run's folder")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the metadata as JSON")] = False,
     picture: Annotated[Path | None, typer.Option(help="Also write the images as a PNG", show_default=False)] = None,
 ) -> None:
@@ -23,7 +23,7 @@ def inspect(
 
     Examples:
 
-        stillroom inspect runs/digits-dm-ipc10-seed0/synthetic.safetensors
+        stillroom inspect runs/digits-dm-ipc10-seed0
 
         stillroom inspect synthetic.safetensors --json
     """

@@ -21,6 +21,9 @@ from core_distill.synthetic.precision import decode_tensors, encode_tensors
 from core_distill.synthetic.synthetic_set import SyntheticSet, check_step_size
 
 SCHEMA = 1
+ARTEFACT = "synthetic.safetensors"
+"""The name of the file in the folder of a run."""
+
 LARGEST_VALUE = 1e6
 _KEY = "stillroom"
 
@@ -109,9 +112,16 @@ def save_artefact(
 
 
 def load_artefact(path: str | Path) -> Artefact:
-    """Read a released file; `ArtefactError` where it is none, `FileNotFoundError` where it is not there."""
+    """Read a released file, or the one in the folder of a run.
+
+    Raises `ArtefactError` where it is none, `FileNotFoundError` where it is not there.
+    """
+    path = Path(path)
+    path = path / ARTEFACT if path.is_dir() else path
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there: name a {ARTEFACT}, or the folder of a run that wrote one")
     try:
-        return decode_artefact(Path(path).read_bytes())
+        return decode_artefact(path.read_bytes())
     except ArtefactError as error:
         raise ArtefactError(f"{path}: {error}") from error
 

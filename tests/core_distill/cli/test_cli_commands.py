@@ -236,7 +236,7 @@ def test_evaluate_names_a_release_that_does_not_say_its_data(stillroom, finished
 
 
 def test_inspect_shows_everything(stillroom, finished_run):
-    said = stillroom("inspect", finished_run / "synthetic.safetensors")
+    said = stillroom("inspect", finished_run)
     rows = {line.split(maxsplit=1)[0]: words(line) for line in said.out.splitlines()[2:]}
     assert rows["images"] == "images 10 of 1 x 8 x 8, 1 slots a class"
     assert rows["classes"] == "classes [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] of 10"

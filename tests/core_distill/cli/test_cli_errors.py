@@ -156,10 +156,10 @@ class TestArtefacts:
         assert "a damaged one" in one_line(stillroom(command, tmp_path / "half"))
 
     def test_a_missing_one(self, command, stillroom):
-        assert "No such file or directory: 'nowhere.safetensors'" in one_line(stillroom(command, "nowhere.safetensors"))
+        assert "nowhere.safetensors is not there: name a" in one_line(stillroom(command, "nowhere.safetensors"))
 
-    def test_a_folder(self, command, stillroom, finished_run):
-        assert "Is a directory" in one_line(stillroom(command, finished_run))
+    def test_a_folder(self, command, stillroom, tmp_path):
+        assert f"{tmp_path}/synthetic.safetensors is not there" in one_line(stillroom(command, tmp_path))
 
 
 @pytest.fixture

@@ -184,7 +184,9 @@ def test_a_parametrisation_without_a_place_in_the_format_is_refused(make_set):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_artefact(tmp_path / "nowhere")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(
+        FileNotFoundError, match=r"synthetic.safetensors is not there: name a synthetic.safetensors, or"
+    ):
         load_artefact(tmp_path)
 
 
