@@ -63,8 +63,10 @@ def test_published_values(name):
 def test_the_cpu_schedule_says_that_it_is_one(name):
     paper, cpu = (find_recipe(name, images_per_class=10, schedule=schedule) for schedule in ("paper", "cpu"))
     assert cpu.source.startswith("CPU schedule: ")
-    assert cpu.steps * cpu.values()["batch_size"] < paper.steps * paper.values()["batch_size"]
-    assert {key for key in cpu.values() if cpu.values()[key] != paper.values()[key]} >= {"batch_size"}
+    work = [recipe.steps * recipe.values()["batch_size"] for recipe in (cpu, paper)]
+    assert work[0] < work[1] or name == "kip"  # 300 steps of a small kernel are seconds
+    changed = {key for key in cpu.values() if cpu.values()[key] != paper.values()[key]}
+    assert changed >= {"steps", "image_learning_rate"}
 
 
 def test_the_data_choose_the_rate_and_the_view():
