@@ -73,7 +73,7 @@ def table(results: Mapping[str, Any]) -> list[list[str]]:
 
 def differences(row: Mapping[str, Any]) -> str:
     """What a recipe's row has otherwise than the published schedule, such as `batch_size 64 for 256`."""
-    return ", ".join(f"{name} {ours} for {theirs}" for name, (ours, theirs) in row.get("differs", {}).items())
+    return "; ".join(f"{name} {ours} for {theirs}" for name, (ours, theirs) in row.get("differs", {}).items())
 
 
 def _selections(results: Mapping[str, Any]) -> tuple[str, ...]:

@@ -151,4 +151,4 @@ class _Extractor:
         return {"saved": copy.deepcopy({"network": self._network.state_dict(), "velocities": self._velocities})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._network, self._saved = None, state_dict["saved"]
+        self._network, self._saved, self._finite = None, state_dict["saved"], None

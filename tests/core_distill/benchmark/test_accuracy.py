@@ -91,10 +91,10 @@ def test_a_row_says_what_is_otherwise_than_published(results):
     assert "momentum" not in found
     assert (
         differences({"differs": {"steps": [600, 20_000], "refresh": [3, None]}})
-        == "steps 600 for 20000, refresh 3 for None"
+        == "steps 600 for 20000; refresh 3 for None"
     )
     results["rows"]["3"]["differs"] = found
-    assert "- dsa, 10 images a class: batch_size 4 for 256, " in markdown(results)
+    assert "- dsa, 10 images a class: batch_size 4 for 256; " in markdown(results)
 
 
 def test_the_best_comes_first_and_what_failed_last(results):

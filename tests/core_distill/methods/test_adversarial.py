@@ -243,3 +243,5 @@ def test_a_second_player_that_diverges_ends_the_run_and_is_not_saved(sampler, tm
     with pytest.raises(ValueError, match=told):
         Checkpoint(tmp_path / "checkpoint", identity={}).save(1, 1, {"method": method})
     assert not (tmp_path / "checkpoint").exists()
+    method.load_state_dict({"extractor": {"saved": None}, "inner": {}})
+    assert method.state_dict()["extractor"] == {"saved": None}  # a good state is taken up again
