@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from core_distill.files import write_atomically
+from core_distill.identity import differences, told
 from core_distill.types import Stateful
 
 _KEY = "stillroom-checkpoint"
@@ -70,10 +71,10 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path} is not a checkpoint of stillroom ({error}); delete it to start over"
             ) from error
-        differing = _differences(content["identity"], self._identity)
-        if differing:
+        apart = differences(content["identity"], self._identity)
+        if apart:
             raise CheckpointError(
-                f"{self.path} belongs to another run ({'; '.join(differing)}); use another output folder or delete it"
+                f"{self.path} belongs to another run ({told(apart)}); use another output folder or delete it"
             )
         missing = sorted(parts.keys() - content["parts"].keys())
         if missing:
@@ -83,11 +84,6 @@ class Checkpoint:
         for name, part in parts.items():
             part.load_state_dict(_restore(content["parts"][name], tensors))
         return content["step"], content["episode"]
-
-
-def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    keys = sorted(set(old) | set(new))
-    return [f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in keys if old.get(key) != new.get(key)]
 
 
 def _strip(value: Any, path: str, tensors: dict[str, Tensor]) -> object:

@@ -7,7 +7,10 @@ from typing import Any
 
 from core_distill.checkpoint import Checkpoint
 from core_distill.files import remove_leftovers, write_atomically
+from core_distill.identity import differences, told
 from core_distill.synthetic.storage import ARTEFACT
+
+_RECORD = "run.json"
 
 
 class RunFolder:
@@ -26,7 +29,7 @@ class RunFolder:
         self.picture = path / "images.png"
         self._results_path = path / "results.json"
         self._checkpoint_path = checkpoint_of(path)
-        record = path / "run.json"
+        record = path / _RECORD
         remove_leftovers(record)
         if record.exists():
             self._refuse_other_run(record)
@@ -38,19 +41,17 @@ class RunFolder:
             write_atomically(record, _json(self._identity))
 
     def _refuse_other_run(self, record: Path) -> None:
-        found, now = _flat(_read(record)), _flat(self._identity)
-        keys = sorted(key for key in found.keys() | now.keys() if found.get(key) != now.get(key))
-        if keys:
-            told = "; ".join(f"{key} is {_short(found.get(key))}, now {_short(now.get(key))}" for key in keys)
+        apart = differences(_read(record), self._identity)
+        if apart:
             other = "choose another output folder with --out"
-            if all(key.split(".")[0] in ("protocol", "baselines") for key in keys) and self.artefact.exists():
+            if all(name.split(".")[0] in ("protocol", "baselines") for name in apart) and self.artefact.exists():
                 other = f"score the set that is there by `stillroom evaluate {self.artefact}`, or {other}"
-            raise ValueError(f"{self.path} belongs to another run ({told}); {other}")
+            raise ValueError(f"{self.path} belongs to another run ({told(apart)}); {other}")
 
     def withdraw(self) -> None:
         """Give the folder up where the run has left nothing but its name in it, so that another may have it."""
-        if {file.name for file in self.path.iterdir()} == {"run.json"}:
-            (self.path / "run.json").unlink()
+        if {file.name for file in self.path.iterdir()} == {_RECORD}:
+            (self.path / _RECORD).unlink()
 
     def checkpoint(self, *, every_seconds: float = 20.0) -> Checkpoint:
         """The checkpoint of this run, resumed from where it stands and written at most every `every_seconds`."""
@@ -63,6 +64,12 @@ class RunFolder:
     def write_results(self, results: Mapping[str, object]) -> None:
         """Replace `results.json`."""
         write_atomically(self._results_path, _json(results))
+
+
+def refuse_run(path: Path, *, what: str) -> None:
+    """Raise `ValueError` where `path` is a run's folder, and so no place for `what`."""
+    if (path / _RECORD).exists():
+        raise ValueError(f"{path} is the folder of a run, which is no place for {what}; choose another folder for them")
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -82,16 +89,3 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); delete the folder or choose another with --out") from error
     return content
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Nested values under dotted names, so that a difference can be named."""
-    flat: dict[str, object] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
-    return flat
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 100 else text[:97] + "..."

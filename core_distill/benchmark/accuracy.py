@@ -17,6 +17,7 @@ from core_distill.engine import DEFAULT_ENGINE, Engine
 from core_distill.environment import hardware, versions
 from core_distill.evaluation import check_baselines
 from core_distill.files import write_atomically
+from core_distill.identity import differences, told
 from core_distill.jobs import run_jobs
 from core_distill.networks import NETWORKS, networks_for
 from core_distill.partials import wrapped
@@ -174,10 +175,9 @@ def _read(out: Path, name: str, parts: Mapping[str, type], cure: str) -> dict[st
 
 
 def _refuse_other(out: Path, found: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
-    other = sorted(name for name in shared if found.get(name) != shared[name])
-    if other:
-        told = "; ".join(f"{name} is {found.get(name)}, now {shared[name]}" for name in other)
-        raise ValueError(f"{out} belongs to another benchmark ({told}); choose another output folder with --out")
+    apart = differences(found, shared)
+    if apart:
+        raise ValueError(f"{out} belongs to another benchmark ({told(apart)}); choose another output folder with --out")
 
 
 def _finished(out: Path) -> dict[str, Any]:

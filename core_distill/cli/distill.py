@@ -126,10 +126,26 @@ def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, obj
     data, recipe, screen = experiment.data, experiment.recipe, console()
     what = "images" if len(data.train.image_shape) == 3 else "examples"
     screen.print(f"{data.name}: {len(data.train)} training {what}, {len(data.class_names)} classes", markup=False)
-    screen.print(f"{recipe.name}, {schedule} schedule ({recipe.source})", markup=False)
+    screen.print(
+        f"{recipe.name}: {recipe.paper}; {schedule} schedule (stillroom recipes {recipe.name} tells its values)",
+        markup=False,
+    )
     if changes:
         screen.print(f"changed here: {', '.join(f'{name}={value}' for name, value in changes.items())}", markup=False)
-    screen.print(f"{recipe.steps:,} steps on {experiment.device} in {experiment.engine.precision}", markup=False)
+    _tell_unmeant_network(experiment)
+    steps = "1 step" if recipe.steps == 1 else f"{recipe.steps:,} steps"
+    screen.print(f"{steps} on {experiment.device} in {experiment.engine.precision}", markup=False)
+
+
+def _tell_unmeant_network(experiment: "Experiment") -> None:
+    """Say that a network takes such data only by reading it as what it is not, as a text's does an image."""
+    from core_distill.networks import NETWORKS, networks_for
+    from core_distill.partials import wrapped
+
+    meant, network = networks_for(experiment.data.train.image_shape), wrapped(experiment.recipe.network)
+    if network in NETWORKS.values() and network not in meant.values():
+        others = " or ".join(f"--set network={name}" for name in meant)
+        console().print(f"{network.__name__} is not made for such data; what is: {others}", markup=False)
 
 
 def _shared_experts(experiment: "Experiment") -> Path | None:
@@ -163,8 +179,10 @@ def _report(results: dict[str, Any], out: Path) -> None:
             rows,
         )
     screen = console()
+    if results["start_seconds"] > 1:
+        screen.print(f"making the first set took {results['start_seconds']:.0f} s", markup=False)
     if "expert_seconds" in results:
-        screen.print(f"training the experts took {results['expert_seconds']:.0f} s", markup=False)
+        screen.print(f"the experts took {results['expert_seconds']:.0f} s, in whichever run trained them", markup=False)
     peak = megabytes(results["distillation_peak_bytes"])
     screen.print(f"distillation took {results['distillation_seconds']:.0f} s and {peak} at its peak", markup=False)
     files = [file for file in ("synthetic.safetensors", "images.png", "results.json") if (Path(out) / file).exists()]

@@ -6,7 +6,7 @@ def image_sides(image_shape: tuple[int, ...], architecture: str) -> tuple[int, i
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(
             f"{architecture} needs images of shape (channels, height, width), each at least 1, "
-            f"got {tuple(image_shape)}; MLP takes inputs of any shape"
+            f"got {tuple(image_shape)}; choose network=mlp for inputs of any shape, text-cnn for texts"
         )
     channels, height, width = image_shape
     return channels, height, width

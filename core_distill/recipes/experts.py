@@ -12,6 +12,7 @@ from core_distill.progress import ShowProgress, silent
 from core_distill.randomness import derive_generator
 from core_distill.recipes.new_method import check_method
 from core_distill.recipes.recipe import Recipe
+from core_distill.run_folder import refuse_run
 from core_distill.training.expert_training import expert_identity, train_experts
 from core_distill.training.experts import ExpertTrajectories, folder_name
 from core_distill.types import NetworkFactory
@@ -33,6 +34,8 @@ def train_experts_for(
     """
     if recipe.experts is None:
         return None
+    if folder is not None:
+        refuse_run(folder, what="experts")
     new_network = network_factory(recipe.network, real.image_shape, real.num_classes)
     check_method(recipe, real)
     return train_experts(

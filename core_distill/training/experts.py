@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor, nn
 
 from core_distill.files import write_atomically
+from core_distill.identity import differences, told
 from core_distill.randomness import host_integers
 
 Trajectory = Callable[[int], tuple[Tensor, ...]]
@@ -158,11 +159,10 @@ class ExpertFolder:
         return functools.partial(_read_epoch, path, tuple(self._shapes))
 
     def _check_identity(self, path: Path, found: Mapping[str, Any]) -> None:
-        keys = sorted(key for key in found.keys() | self._identity.keys() if found.get(key) != self._identity.get(key))
-        if keys:
-            told = "; ".join(f"{key} is {found.get(key)!r}, now {self._identity.get(key)!r}" for key in keys)
+        apart = differences(found, self._identity)
+        if apart:
             raise ExpertError(
-                f"{path} is an expert of something else ({told}); choose another folder for these experts"
+                f"{path} is an expert of something else ({told(apart)}); choose another folder for these experts"
             )
 
     def _check_shapes(self, path: Path, file: Any) -> None:

@@ -36,7 +36,7 @@ def test_round_trip(tmp_path):
 
 def test_another_run_is_refused_and_named(tmp_path):
     Checkpoint(tmp_path / "c", identity={"seed": 1}).save(1, 1, {})
-    with pytest.raises(CheckpointError, match=r"belongs to another run .*seed: 1 there, 2 now"):
+    with pytest.raises(CheckpointError, match=r"belongs to another run .*seed is 1, now 2"):
         Checkpoint(tmp_path / "c", identity={"seed": 2}).resume({})
 
 

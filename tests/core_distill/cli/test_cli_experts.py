@@ -60,7 +60,7 @@ def test_distill_finds_them_and_says_what_they_cost(made, stillroom, monkeypatch
         trained = json.loads((folder() / "seconds.json").read_text())
         assert results["expert_seconds"] == round(sum(trained.values()), 1)
         assert results["distillation_seconds"] > 0
-        assert "training the experts took " in said.out
+        assert "s, in whichever run trained them" in said.out
 
 
 def test_distill_trains_them_where_there_are_none(stillroom):
@@ -74,9 +74,20 @@ def test_experts_of_something_else_are_refused(made, stillroom):
     arguments = ["digits", "--recipe", "mtt", "--ipc", 1, "--networks", 0, *TINY, "--experts", folder()]
     said = stillroom("distill", *arguments, "--set", "width=5")
     assert said.code == 2
-    assert "is an expert of something else (network is " in said.error
+    assert "is an expert of something else (network.options.width is 4, now 5)" in said.error
     assert "choose another folder for these experts" in said.error
     assert not Path("runs/digits-mtt-ipc1-seed0/run.json").exists(), "the run's folder is given up again"
+
+
+def test_the_folder_of_a_run_is_no_place_for_experts(stillroom, finished_run):
+    before = sorted(finished_run.iterdir())
+    for command in (["distill", "digits", "--recipe", "mtt", "--experts"], ["experts", "digits", "--out"]):
+        said = stillroom(*command, finished_run, *SMALL)
+        assert said.code == 2
+        assert (
+            f"{finished_run} is the folder of a run, which is no place for experts; choose another folder" in said.error
+        )
+    assert sorted(finished_run.iterdir()) == before
 
 
 def test_bad_input(stillroom):

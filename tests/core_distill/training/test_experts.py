@@ -189,19 +189,19 @@ class TestRefused:
     def test_another_architecture(self, train, folder):
         wider = network_factory(functools.partial(ConvNet, width=8, depth=2), (1, 8, 8), 3)
         with pytest.raises(
-            ExpertError, match=r"something else \(network is .*'width': 4.* now .*'width': 8.*another folder"
+            ExpertError, match=r"something else \(network.options.width is 4, now 8\); .*another folder"
         ):
             train(network=wider, folder=folder)
 
     def test_other_data(self, train, folder, sampler):
         other = sampler.subset(torch.arange(30))
-        with pytest.raises(ExpertError, match=rf"data is '{sampler.digest()}', now '{other.digest()}'"):
+        with pytest.raises(ExpertError, match=rf'data is "{sampler.digest()}", now "{other.digest()}"'):
             train(real=other, folder=folder)
 
     def test_other_training(self, train, folder):
         with pytest.raises(ExpertError, match=r"training_rate is 0.1, now 0.2\); choose another folder"):
             train(dataclasses.replace(TOY, training_rate=0.2), folder=folder)
-        with pytest.raises(ExpertError, match=r"augment is 'Dsa\(operations=\(\)\)', now"):
+        with pytest.raises(ExpertError, match=r"augment is \"Dsa\(operations=\(\)\)\", now"):
             train(augment=Dsa(), folder=folder)
 
     @pytest.mark.parametrize("length", [0, 4, 100, -1])
