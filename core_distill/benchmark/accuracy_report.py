@@ -1,74 +1,30 @@
-"""The accuracy benchmark as files: a table in Markdown and CSV, and accuracy against bytes and against minutes."""
+"""The accuracy benchmark as files: a table in Markdown, numbers in CSV, and a plot."""
 
 import csv
 import io
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core_distill.benchmark.accuracy_lines import Line, beside, lines, selections
+from core_distill.benchmark.accuracy_plot import draw
 from core_distill.files import write_atomically
 from core_distill.recipes.published import published_nearest
 
 _FIRST = ("set", "images/class", "test accuracy", "bytes")
+_COUNTED = ("steps", "seconds", "expert_seconds", "start_seconds", "peak_bytes")
 _COSTS = ("steps", "minutes", "experts and start, min", "peak MB", "published")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One recipe or selection at one budget, over all seeds; of one that failed, why."""
-
-    kind: str
-    what: str
-    images_per_class: int
-    accuracies: tuple[float, ...]
-    rows: tuple[Mapping[str, Any], ...]
-    failed: str = ""
-    num_failed: int = 0
-
-    @property
-    def accuracy(self) -> float:
-        return statistics.fmean(self.accuracies)
-
-    @property
-    def spread(self) -> float:
-        """Sample standard deviation over networks and seeds."""
-        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
-
-    @property
-    def num_bytes(self) -> int:
-        return max(int(row["bytes"]) for row in self.rows)
-
-    def mean(self, name: str) -> float | None:
-        """Of a number that each seed's row has; None where it has not."""
-        found = [row[name] for row in self.rows if name in row]
-        return statistics.fmean(found) if found else None
-
-
-def lines(results: Mapping[str, Any]) -> list[Line]:
-    """Recipes and selections by budget, the best first."""
-    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
-    for row in results["rows"].values():
-        groups.setdefault((row["kind"], row["what"], row["images_per_class"]), []).append(row)
-    made = []
-    for (kind, what, budget), rows in groups.items():
-        done = tuple(row for row in rows if "accuracy" in row)
-        accuracies = tuple(value for row in done for value in row["accuracy"]["accuracies"])
-        reasons = [row["failed"] for row in rows if "failed" in row]
-        made.append(Line(kind, what, budget, accuracies, done, "; ".join(dict.fromkeys(reasons)), len(reasons)))
-    return sorted(made, key=lambda line: (line.images_per_class, -line.accuracy if line.accuracies else 1.0, line.what))
 
 
 def columns(results: Mapping[str, Any]) -> tuple[str, ...]:
     """The header of `table`."""
-    return *_FIRST, *(f"above {name}" for name in _selections(results)), *_COSTS
+    return *_FIRST, *(f"above {name}" for name in selections(results)), *_COSTS
 
 
 def table(results: Mapping[str, Any]) -> list[list[str]]:
     """A row of cells for each line. Differences are percentage points, to the same selection of as many bytes at most."""
-    found, selections = lines(results), _selections(results)
-    return [_cells(line, found, selections, str(results["shared"]["data"])) for line in found]
+    found, names = lines(results), selections(results)
+    return [_cells(line, found, names, str(results["shared"]["data"])) for line in found]
 
 
 def differences(row: Mapping[str, Any]) -> str:
@@ -76,22 +32,8 @@ def differences(row: Mapping[str, Any]) -> str:
     return "; ".join(f"{name} {ours} for {theirs}" for name, (ours, theirs) in row.get("differs", {}).items())
 
 
-def _selections(results: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(row["what"] for row in results["rows"].values() if row["kind"] == "baseline"))
-
-
-def beside(line: Line, selection: str, found: Sequence[Line]) -> Line | None:
-    """The largest selection of real images of that name that costs no more bytes than `line`."""
-    smaller = [
-        other
-        for other in found
-        if other.kind == "baseline" and other.what == selection and other.rows and other.num_bytes <= line.num_bytes
-    ]
-    return max(smaller, key=lambda other: other.num_bytes, default=None)
-
-
-def _cells(line: Line, found: Sequence[Line], selections: Sequence[str], data: str) -> list[str]:
-    budget, blank = str(line.images_per_class), [""] * (len(selections) + len(_COSTS))
+def _cells(line: Line, found: Sequence[Line], names: Sequence[str], data: str) -> list[str]:
+    budget, blank = str(line.images_per_class), [""] * (len(names) + len(_COSTS))
     if not line.accuracies:
         return [line.what, budget, line.failed, "", *blank]
     spread = f" ± {100 * line.spread:.1f}" if len(line.accuracies) > 1 else ""
@@ -99,7 +41,7 @@ def _cells(line: Line, found: Sequence[Line], selections: Sequence[str], data: s
     start = [f"{100 * line.accuracy:.1f}{spread} %{lost}", f"{line.num_bytes:,}"]
     if line.kind == "baseline":
         return [line.what, budget, *start, *blank]
-    others = [beside(line, name, found) for name in selections]
+    others = [beside(line, name, found) for name in names]
     above = [f"{100 * (line.accuracy - other.accuracy):+.1f}" if other else "" for other in others]
     apart = (line.mean("expert_seconds") or 0) + (line.mean("start_seconds") or 0)
     steps, seconds, peak = (line.mean(name) or 0 for name in ("steps", "seconds", "peak_bytes"))
@@ -142,6 +84,35 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def numbers(results: Mapping[str, Any]) -> str:
+    """The lines as CSV for programs: fractions, bytes and seconds, empty where something does not apply.
+
+    `spread` is the standard deviation of `scores` accuracies; `above_NAME` the difference to that selection of as many bytes
+    at most. Columns of selections come last, in the order of the alphabet.
+    """
+    found, names = lines(results), selections(results)
+    text = io.StringIO()
+    own = ("set", "kind", "images_per_class", "accuracy", "spread", "scores", "bytes")
+    header = (*own, *_COUNTED, "failed", *(f"above_{name}" for name in names))
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    for line in found:
+        told: dict[str, object] = {
+            "set": line.what,
+            "kind": line.kind,
+            "images_per_class": line.images_per_class,
+            "failed": line.failed,
+        }
+        if line.accuracies:
+            told |= {"accuracy": line.accuracy, "spread": line.spread, "scores": len(line.accuracies)}
+            told |= {"bytes": line.num_bytes, **{name: line.mean(name) for name in _COUNTED}}
+        if line.accuracies and line.kind != "baseline":
+            others = {name: beside(line, name, found) for name in names}
+            told |= {f"above_{name}": line.accuracy - other.accuracy for name, other in others.items() if other}
+        writer.writerow({name: f"{value:.7g}" if isinstance(value, float) else value for name, value in told.items()})
+    return text.getvalue()
+
+
 def _marked(row: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
 
@@ -151,36 +122,7 @@ def write_report(results: Mapping[str, Any], out: Path) -> list[str]:
 
     Raises `ModuleNotFoundError` after the others were written where matplotlib is not installed.
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns(results), *table(results)])
     write_atomically(out / "accuracy.md", f"# Accuracy\n\n{markdown(results)}\n".encode())
-    write_atomically(out / "accuracy.csv", text.getvalue().encode())
+    write_atomically(out / "accuracy.csv", numbers(results).encode())
     write_atomically(out / "accuracy.png", draw(lines(results)))
     return ["accuracy.md", "accuracy.csv", "accuracy.png"]
-
-
-def draw(found: Sequence[Line]) -> bytes:
-    """A PNG of accuracy against bytes, and against minutes of distillation with experts; selections of real images as
-    crosses."""
-    from matplotlib.figure import Figure
-
-    done = [line for line in found if line.accuracies]
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
-    by_bytes, by_minutes = figure.subplots(1, 2, sharey=True)
-    names = list(dict.fromkeys(line.what for line in done))
-    for line in done:
-        style = {"color": f"C{names.index(line.what) % 10}", "marker": "x" if line.kind == "baseline" else "o"}
-        minutes = ((line.mean("seconds") or 0) + (line.mean("expert_seconds") or 0)) / 60
-        for panel, x in ((by_bytes, line.num_bytes), (by_minutes, minutes)):
-            if line.kind == "baseline" and panel is by_minutes:
-                panel.axhline(100 * line.accuracy, color=style["color"], linewidth=0.8, linestyle=":")
-                continue
-            panel.errorbar([x], [100 * line.accuracy], yerr=100 * line.spread, capsize=2, linestyle="", **style)
-            panel.annotate(line.what, (x, 100 * line.accuracy), xytext=(5, 2), textcoords="offset points", fontsize=7)
-    by_bytes.set(xscale="log", xlabel="bytes", ylabel="test accuracy, %")
-    by_minutes.set(xlabel="minutes of distillation and experts (dotted: real images at equal bytes)")
-    for panel in (by_bytes, by_minutes):
-        panel.grid(alpha=0.3)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=150)
-    return file.getvalue()

@@ -1,6 +1,7 @@
 """What to install when a part of the suite is missing."""
 
 _EXTRAS = {
+    "adjustText": "benchmark",
     "avalanche": "continual",
     "datasets": "federated",
     "dp_accounting": "privacy",

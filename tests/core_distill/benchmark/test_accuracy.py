@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from core_distill.benchmark.accuracy import AccuracyPlan, job_of, run_accuracy
-from core_distill.benchmark.accuracy_job import _PROGRAM, Job, answer, differs, evaluation_network, recipe_of, steps_for
-from core_distill.benchmark.accuracy_report import beside, columns, differences, lines, markdown, table, write_report
+from core_distill.benchmark.accuracy_job import _PROGRAM, Job, answer, evaluation_network, recipe_of, steps_for
 from core_distill.networks import ConvNet
 
 TINY = {"width": "4", "depth": "2", "batch_size": "4", "outer_steps": "1"}
@@ -34,98 +33,6 @@ def plan(**values):
 
 def ignore(results):
     pass
-
-
-def row(kind, what, accuracies, num_bytes, *, images_per_class=10, seed=0, **others):
-    return {
-        "kind": kind,
-        "what": what,
-        "images_per_class": images_per_class,
-        "seed": seed,
-        "bytes": num_bytes,
-        "accuracy": {"accuracies": accuracies},
-        **others,
-    }
-
-
-@pytest.fixture
-def results():
-    spent = {"steps": 100, "seconds": 360.0, "expert_seconds": 60.0, "start_seconds": 0.0, "peak_bytes": 10**9}
-    rows = [
-        row("baseline", "random", [0.70, 0.72], 7_850),
-        row("baseline", "kmeans", [0.80], 7_850),
-        row("baseline", "random", [0.75], 9_000, images_per_class=11),
-        row("recipe", "dsa", [0.84, 0.86], 7_900, **spent),
-        row("recipe", "dsa", [0.85, 0.85], 7_900, seed=1, **spent),
-        row("recipe", "frepo", [0.83, 0.83], 9_100, **spent),
-        {"kind": "recipe", "what": "dc", "images_per_class": 10, "seed": 0, "failed": "ValueError: no"},
-    ]
-    shared = {**plan(data="fashion-mnist", network="convnet").shared(), "changes": {}}
-    named = {f"{number}": one for number, one in enumerate(rows)}
-    return {"shared": shared, "hardware": {"cores": 2, "device": "a processor"}, "commands": ["c"], "rows": named}
-
-
-def test_differences_are_to_the_real_images_that_the_same_bytes_buy(results):
-    cells = {tuple(line[:2]): dict(zip(columns(results), line, strict=True)) for line in table(results)}
-    dsa, frepo = cells["dsa", "10"], cells["frepo", "10"]
-    assert dsa["test accuracy"] == "85.0 ± 0.8 %"
-    assert (dsa["above random"], dsa["above kmeans"]) == ("+14.0", "+5.0")
-    assert (frepo["above random"], frepo["above kmeans"]) == ("+8.0", "+3.0")
-    assert (dsa["steps"], dsa["minutes"], dsa["experts and start, min"], dsa["peak MB"]) == (
-        "100",
-        "6.0",
-        "1.0",
-        "1000",
-    )
-    assert (dsa["published"], frepo["published"]) == ("84.6 %", "~86.2 %")
-    assert cells["dc", "10"]["test accuracy"] == "ValueError: no"
-
-
-def test_columns_are_of_the_selections_that_were_scored(results):
-    rows = {name: row for name, row in results["rows"].items() if row["what"] not in ("random", "kmeans")}
-    rows["herding"] = row("baseline", "herding", [0.8], 7_850)
-    found = {**results, "rows": rows}
-    assert [name for name in columns(found) if name.startswith("above")] == ["above herding"]
-    assert all(len(line) == len(columns(found)) for line in table(found))
-
-
-def test_a_row_says_what_is_otherwise_than_published(results):
-    recipe = recipe_of(job_of(plan(schedule="cpu"), Path(), "recipe", "dm", 10, 0))
-    published = job_of(plan(schedule="paper", changes={}), Path(), "recipe", "dm", 10, 0)
-    found = differs(recipe, published)
-    assert (found["batch_size"], found["width"], found["steps"]) == ([4, 256], [4, 128], [600, 20_000])
-    assert "momentum" not in found
-    assert (
-        differences({"differs": {"steps": [600, 20_000], "refresh": [3, None]}})
-        == "steps 600 for 20000; refresh 3 for None"
-    )
-    results["rows"]["3"]["differs"] = found
-    assert "- dsa, 10 images a class: batch_size 4 for 256; " in markdown(results)
-
-
-def test_the_best_comes_first_and_what_failed_last(results):
-    assert [line.what for line in lines(results)] == ["dsa", "frepo", "kmeans", "random", "dc", "random"]
-
-
-def test_nothing_smaller_is_nothing_to_compare_with(results):
-    found = lines(results)
-    assert beside(found[0], "herding", found) is None
-
-
-def test_the_report_says_how_and_draws(results, tmp_path):
-    assert write_report(results, tmp_path) == ["accuracy.md", "accuracy.csv", "accuracy.png"]
-    text = (tmp_path / "accuracy.md").read_text()
-    assert text == f"# Accuracy\n\n{markdown(results)}\n"
-    assert "0.02 minutes of distillation; test accuracy of 2 fresh networks (convnet), 2 epochs" in text
-    assert "~86.2 %" in (tmp_path / "accuracy.csv").read_text()
-    assert (tmp_path / "accuracy.png").read_bytes()[1:4] == b"PNG"
-
-
-def test_a_seed_that_failed_is_told(results):
-    results["rows"]["more"] = {"kind": "recipe", "what": "dsa", "images_per_class": 10, "seed": 2, "failed": "a | b"}
-    cells = {line[0]: line for line in table(results)}
-    assert cells["dsa"][2] == "85.0 ± 0.8 % (1 failed)"
-    assert "- dsa: a | b" in markdown(results)
 
 
 def test_what_a_step_takes_is_counted_between_steps():
