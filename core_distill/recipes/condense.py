@@ -60,7 +60,7 @@ def prepare(
     real = real.to(device)
     experts = train_experts_for(real, recipe, folder=experts_folder, engine=engine, show=show)
     started = time.monotonic()
-    synthetic = initial_set(real, recipe, seed=seed, experts=experts, engine=engine, folder=experts_folder)
+    synthetic = initial_set(real, recipe, seed=seed, experts=experts, engine=engine, folder=experts_folder, show=show)
     spent = time.monotonic() - started
     method = new_method(recipe, real, experts=experts)
     optimizer = new_optimizer(synthetic, recipe)
@@ -76,6 +76,7 @@ def initial_set(
     experts: ExpertTrajectories | None = None,
     engine: Engine | None = None,
     folder: Path | None = None,
+    show: ShowProgress = silent,
 ) -> SyntheticSet:
     """The set before the first step, on the device of `real`; `experts` teach labels and images that ask.
 
@@ -90,6 +91,7 @@ def initial_set(
         generator=derive_generator(seed, "initialise", device=real.device),
         teacher=functools.partial(mean_logits, experts, new_network) if experts else None,
         folder=folder,
+        show=show,
     )
     with running_on(chosen(engine)):
         images = recipe.images(start).to(real.device)

@@ -94,7 +94,7 @@ class Latents(nn.Module):
                 "take a smaller latent, or more latents"
             )
         training = GeneratorTraining(latent=latent, width=generator_width, steps=generator_steps, seed=generator_seed)
-        generator = trained_generator(start.real, training, folder=start.folder)
+        generator = trained_generator(start.real, training, folder=start.folder, show=start.show)
         _round(generator)
         images = start.draw(start.images_per_class * count)
         random = start.generator

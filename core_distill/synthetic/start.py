@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from core_distill.data import ClassSampler
+from core_distill.progress import ShowProgress, silent
 from core_distill.synthetic.synthetic_set import Decoder, Labels
 from core_distill.types import NetworkFactory
 
@@ -26,6 +27,7 @@ class Start:
         generator: of every random number.
         teacher: for whoever asks by `taught`.
         folder: where something that takes long to train may be kept for the next run; `None` keeps nothing.
+        show: who sees how far such training is.
     """
 
     real: ClassSampler
@@ -35,6 +37,7 @@ class Start:
     generator: Generator
     teacher: Teacher | None = None
     folder: Path | None = None
+    show: ShowProgress = silent
 
     def draw(self, images_per_class: int) -> Tensor:
         """Images to start at, class after class: `(k * images_per_class, *shape)`, normalised."""

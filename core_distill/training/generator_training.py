@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 from core_distill.files import write_atomically
 from core_distill.networks.generator import ConvDiscriminator, ConvGenerator
 from core_distill.networks.initialise import initialise
+from core_distill.progress import Advance, ShowProgress, silent
 from core_distill.randomness import derive_generator
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _KEY = "stillroom-generator"
 _AVERAGE = 0.99
 _BETAS = (0.5, 0.99)
+_TOLD_EVERY = 10
 
 
 class GeneratorError(ValueError):
@@ -66,7 +68,7 @@ class GeneratorTraining:
 
 
 def trained_generator(
-    real: "ClassSampler", training: GeneratorTraining, *, folder: Path | None = None
+    real: "ClassSampler", training: GeneratorTraining, *, folder: Path | None = None, show: ShowProgress = silent
 ) -> ConvGenerator:
     """A conditional generator of the images of `real`, on its device; the one that `folder` holds is read instead.
 
@@ -79,7 +81,8 @@ def trained_generator(
     if path is not None and path.exists():
         _read(path, text, generator)
         return generator
-    _train(real, training, generator)
+    with show("train the generator", training.steps) as advance:
+        _train(real, training, generator, advance)
     if not all(torch.isfinite(value).all() for value in generator.state_dict().values()):
         raise GeneratorError(
             "the generator's training diverged: choose another generator_seed or fewer generator_steps"
@@ -109,7 +112,7 @@ def _read(path: Path, identity: str, generator: ConvGenerator) -> None:
         raise GeneratorError(f"{path} is cut short or damaged ({error}); delete it to train it again") from error
 
 
-def _train(real: "ClassSampler", training: GeneratorTraining, averaged: ConvGenerator) -> None:
+def _train(real: "ClassSampler", training: GeneratorTraining, averaged: ConvGenerator, advance: Advance) -> None:
     """Train a generator and write the running mean of its weights into `averaged`."""
     random = derive_generator(training.seed, "generator", device=real.device)
     made = _empty_generator(real, training)
@@ -129,6 +132,8 @@ def _train(real: "ClassSampler", training: GeneratorTraining, averaged: ConvGene
                 losses[1].backward()
                 update.step()
             _follow(averaged, made, min(_AVERAGE, step / (step + 10)))
+            if (step + 1) % _TOLD_EVERY == 0 or step + 1 == training.steps:
+                advance(step + 1, "steps")
 
 
 def _losses(

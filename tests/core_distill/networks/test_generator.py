@@ -1,5 +1,6 @@
 """The generator: its shapes and range, what training makes of it, and a trained one found again."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -105,6 +106,19 @@ def test_a_trained_one_is_found_again(sampler, tmp_path, monkeypatch):
     monkeypatch.setattr(generator_training, "_train", lambda *_: pytest.fail("trained again"))
     again = trained_generator(sampler, TOY, folder=tmp_path)
     assert all(torch.equal(again.state_dict()[name], value) for name, value in first.state_dict().items())
+
+
+def test_training_tells_how_far_it_is_and_a_found_one_nothing(sampler, tmp_path):
+    told = []
+
+    @contextlib.contextmanager
+    def show(what, total):
+        told.append((what, total))
+        yield lambda done, note: told.append((done, note))
+
+    for _ in range(2):
+        trained_generator(sampler, dataclasses.replace(TOY, steps=12), folder=tmp_path, show=show)
+    assert told == [("train the generator", 12), (10, "steps"), (12, "steps")]
 
 
 @pytest.mark.parametrize("change", [{"steps": 3}, {"seed": 1}, {"width": 8}, {"latent": 2}])
