@@ -15,6 +15,8 @@ from core_distill.progress import Advance
 _SECONDS_BETWEEN_LINES = 15.0
 _SHORT = 10
 """Letters of a column that is never wrapped, as one of single words is not: what is cut cannot be copied."""
+_WIDE = 100
+"""Letters of a line from which on columns stand two apart."""
 
 
 def console() -> Console:
@@ -32,10 +34,12 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
             line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             out.print(f"  {line}".rstrip(), markup=False)
         return
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    gap = int(out.width >= _WIDE)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False)
     for cells in zip(header, *rows, strict=True):
         stays_whole = max(map(len, cells)) <= _SHORT or not any(" " in cell for cell in cells)
-        table.add_column(cells[0], overflow="fold", no_wrap=stays_whole)
+        longest = max((len(word) for cell in cells for word in cell.split()), default=0)
+        table.add_column(cells[0], overflow="fold", no_wrap=stays_whole, min_width=min(longest, _SHORT))
     for row in rows:
         table.add_row(*row)
     out.print(table)

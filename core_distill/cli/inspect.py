@@ -43,11 +43,11 @@ def inspect(
     rows = [
         (
             "images",
-            f"{len(images)} of {' x '.join(map(str, images.shape[1:]))}, {synthetic.images_per_class} slots a class",
+            f"{len(images)} of {' x '.join(map(str, images.shape[1:]))}, {_slots(synthetic.images_per_class)} a class",
         ),
         ("values", f"{images.min():.3f} to {images.max():.3f} (real images: 0 to 1)"),
         ("classes", f"{synthetic.classes.tolist()} of {synthetic.num_classes}"),
-        ("learned", ", ".join(f"{name} {tuple(p.shape)}" for name, p in synthetic.named_parameters())),
+        ("stored", ", ".join(f"{name} {tuple(p.shape)}" for name, p in synthetic.named_parameters())),
         ("step size", _step_size(synthetic)),
         ("tensors", f"{released.tensor_bytes:,} bytes"),
         *_flat(told),
@@ -55,6 +55,10 @@ def inspect(
     print_table(str(artefact), ("what", "value"), rows)
     if picture is not None:
         console().print(f"written: {picture}", markup=False)
+
+
+def _slots(count: int) -> str:
+    return "1 slot" if count == 1 else f"{count} slots"
 
 
 def _step_size(synthetic: "SyntheticSet") -> str:

@@ -55,6 +55,7 @@ def _list(images_per_class: int) -> None:
 
 
 def _show(name: str, data: str, images_per_class: int) -> None:
+    from core_distill.data import KNOWN_SETS, KNOWN_TEXTS
     from core_distill.recipes import find_recipe
     from core_distill.recipes.published import published
 
@@ -63,6 +64,10 @@ def _show(name: str, data: str, images_per_class: int) -> None:
     values, shorter = paper.values(), short.values()
     rows = [(value, str(values.get(value, "")), str(shorter.get(value, ""))) for value in sorted({*values, *shorter})]
     print_table(f"{name} for {data}, {images_per_class} images a class", ("value", "paper", "cpu"), rows)
+    if data not in {*KNOWN_SETS, *KNOWN_TEXTS}:
+        console().print(
+            f"{data} is none of the data sets with values of their own: these are for all others", markup=False
+        )
     reported = published(name, data, images_per_class) or "not known to us"
     for line in (
         f"paper: {paper.paper}; learns {', '.join(paper.learned)}; published accuracy: {reported}",

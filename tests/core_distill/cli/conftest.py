@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import pytest
+from PIL import Image
 
 from core_distill.cli.main import main
 from core_distill.data import load_data
@@ -45,3 +46,19 @@ def finished_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "run"
     run_experiment(Experiment(data=load_data("digits"), recipe=recipe, protocol=protocol, baselines=()), out)
     return out
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """`make_folder(name, classes=, mode=)`: a folder of six images a class, in colour unless the mode is `L`."""
+
+    def make(name, *, classes, mode="RGB"):
+        for number in range(classes):
+            place = tmp_path / name / f"class{number}"
+            place.mkdir(parents=True)
+            for image in range(6):
+                shade = Image.new("RGB", (16, 16), (20 * number, 10 * image, 5))
+                shade.convert(mode).save(place / f"{image}.png")
+        return tmp_path / name
+
+    return make

@@ -66,6 +66,24 @@ def test_names_and_numbers_stay_whole_on_a_narrow_terminal(on_terminal):
     assert all(any({name, "12.3", "%", "12,345"} <= {*line} for line in lines) for name, *_ in rows)
 
 
+def test_words_are_not_broken_while_there_is_room(on_terminal, monkeypatch):
+    terminal = on_terminal()
+    monkeypatch.setenv("COLUMNS", "80")
+    cells = (
+        "recipe-name-long",
+        "trajectory",
+        "2203.11932",
+        "images, step size",
+        "2000000",
+        "600",
+        "~83.5 %",
+        "~48.9 %",
+    )
+    console.print_table("T", ("recipe", "family", "paper", "learns", "steps", "cpu", "fmnist", "cifar10"), [cells])
+    said = terminal.getvalue().split()
+    assert {"images,", "step", "size", *cells[:3], *cells[4:6]} <= {*said}
+
+
 def test_piped_progress_is_a_line_now_and_then_and_one_at_the_end(capsys, clock):
     with console.progress("distil", 100) as advance:
         for done in range(10, 101, 10):

@@ -1,0 +1,146 @@
+"""What `stillroom distill` does and prints."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from core_distill.synthetic import SyntheticSet
+from core_distill.synthetic.storage import load_artefact
+
+TINY = ("--ipc", 1, "--epochs", 1, "--networks", 1, "--set", "steps=2", "--set", "width=4", "--set", "batch_size=4")
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
+    said = stillroom("distill", "digits", "--recipe", "dsa", *TINY, "--set", "outer_steps=1")
+    assert (said.code, said.error) == (0, "")
+    out = Path("runs/digits-dsa-ipc1-seed0")
+    results = json.loads((out / "results.json").read_text())
+    assert set(results["scores"]) == {"dsa", "random", "herding", "kmeans"}
+    assert len(SyntheticSet.load(out / "synthetic.safetensors")) == 10
+    assert (out / "images.png").exists()
+    assert "digits: 1295 training images, 10 classes" in said.out
+    assert (
+        "dsa: Dataset Condensation with Differentiable Siamese Augmentation, arXiv 2102.08259; cpu schedule" in said.out
+    )
+    assert "changed here: steps=" in said.out
+    assert "set accuracy images/class bytes evaluation peak memory" in words(said.out)
+    assert re.search(r"distillation took \d+ s and \d+ MB at its peak", said.out)
+    for name, score in results["scores"].items():
+        cost = f"{score['seconds']:.0f} s {score['peak_bytes'] / 1e6:.0f} MB"
+        assert f"{name} {100 * score['accuracy']['mean']:.1f} % 1 {score['bytes']} {cost}" in words(said.out)
+        assert score["peak_bytes"] > 1e6
+    assert results["distillation_peak_bytes"] > 1e6
+    assert f"written: {out}/synthetic.safetensors, images.png, results.json" in said.out
+
+
+def test_texts_are_examples_and_have_no_picture(stillroom, tmp_path):
+    for name, count in (("train", 12), ("test", 4)):
+        lines = [f"{('good fine well', 'bad poor ill')[number % 2]} {number},{number % 2}" for number in range(count)]
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    said = stillroom(
+        "distill", tmp_path / "texts", "--recipe", "sldd-text", *TINY[:-2], "--set", "inner_steps=1", "--no-baselines"
+    )
+    assert (said.code, said.error) == (0, "")
+    assert "training examples, 2 classes" in said.out
+    assert said.out.splitlines()[-1].endswith("/synthetic.safetensors, results.json")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ("sldd-text", "TextCNN is not made for such data; what is: --set network=convnet or --set network=lenet or "),
+        ("dm", ""),
+    ],
+)
+def test_a_network_for_other_data_is_told(recipe, told, stillroom):
+    changes = ("--set", "steps=1", "--set", "width=4", "--set", "batch_size=4")
+    said = stillroom("distill", "digits", "--recipe", recipe, "--ipc", 1, "--networks", 0, *changes)
+    assert (said.code, said.error) == (0, "")
+    assert told in said.out
+    assert ("is not made for such data" in said.out) == bool(told)
+    assert "\n1 step on cpu" in said.out
+
+
+def test_texts_name_the_network_that_reads_them(stillroom):
+    said = stillroom("distill", "docstrings", "--recipe", "dm", "--ipc", 1, "--networks", 0)
+    assert said.code == 2
+    assert "what is: --set network=text-cnn\n" in said.out
+    assert "error: ConvNet needs images of shape (channels, height, width)" in said.error
+
+
+def test_piped_output_is_plain(stillroom):
+    said = stillroom("distill", "digits", *TINY, "--no-baselines")
+    assert "\x1b" not in said.out + said.error
+    assert "\r" not in said.out
+    assert "distil dm 2/2  loss " in said.out
+    assert "evaluate dm 1/1  networks" in said.out
+
+
+def test_options_reach_the_experiment(stillroom):
+    options = ["--labels", "soft", "--recipe", "dc", "--seed", 7, "--precision", "float16", "--out", "mine"]
+    loops = ["--set", "outer_steps=1", "--set", "inner_steps=1"]
+    stillroom("distill", "digits", *TINY, *options, *loops, "--schedule", "paper", "--no-baselines")
+    identity = json.loads(Path("mine/run.json").read_text())
+    assert identity["seed"] == 7
+    assert identity["precision"] == "float16"
+    assert identity["baselines"] == []
+    assert identity["recipe"]["values"]["labels"] == "soft"
+    assert identity["recipe"]["values"]["image_learning_rate"] == 0.1
+    assert identity["protocol"]["epochs"] == 1
+    released = load_artefact("mine/synthetic.safetensors")
+    assert released.layout["labels"]["name"] == "soft"
+    assert released.layout["precision"] == "float16"
+
+
+@pytest.mark.parametrize(("options", "labels"), [([], "soft"), (["--labels", "hard"], "hard")])
+def test_labels_are_the_recipes_own_unless_told(options, labels, stillroom):
+    tiny = ["--set", "batch_size=4", "--set", "inner_epochs=1", "--networks", 0, "--out", "mine"]
+    said = stillroom("distill", "digits", "--recipe", "sldd", *TINY, *tiny, *options)
+    assert (said.code, said.error) == (0, "")
+    assert load_artefact("mine/synthetic.safetensors").layout["labels"]["name"] == labels
+
+
+def test_the_score_of_digits_is_taken_without_flips_as_evaluate_takes_it(stillroom):
+    """The same networks on the same set give the same number, whichever command asks."""
+    out = ["--out", "run", "--no-baselines"]
+    stillroom("distill", "digits", "--ipc", 1, "--epochs", 2, "--networks", 2, "--set", "steps=1", *out)
+    results = json.loads(Path("run/results.json").read_text())
+    assert "flip" not in results["identity"]["protocol"]["augment"]
+    said = stillroom("evaluate", "run/synthetic.safetensors", "--epochs", 2, "--networks", 2)
+    each = ", ".join(f"{100 * value:.1f}" for value in results["scores"]["dm"]["accuracy"]["accuracies"])
+    assert f" %  {each}  " in said.out.splitlines()[-1]
+
+
+def test_without_networks_nothing_is_scored(stillroom):
+    said = stillroom("distill", "digits", *TINY, "--networks", 0, "--out", "run")
+    assert said.code == 0
+    assert "accuracy" not in said.out
+    assert json.loads(Path("run/results.json").read_text())["scores"] == {}
+
+
+def test_the_same_command_goes_on_and_another_checkpoint_interval_is_the_same_run(stillroom):
+    first = stillroom("distill", "digits", *TINY, "--out", "run", "--no-baselines")
+    again = stillroom("distill", "digits", *TINY, "--out", "run", "--no-baselines", "--checkpoint-every", 1)
+    assert again.code == 0
+    assert "evaluate" not in again.out.replace("evaluation", "")
+    table = first.out[first.out.index("Test accuracy") :].splitlines()[:3]
+    assert all(line in again.out for line in table)
+
+
+def test_an_own_folder_of_images_is_distilled_inspected_and_evaluated(stillroom, make_folder):
+    folder = make_folder("cups", classes=2)
+    out = ["--out", "run", "--set", "depth=2"]
+    assert stillroom("distill", folder, *TINY, *out).code == 0
+    released = load_artefact("run/synthetic.safetensors")
+    assert released.metadata["data"]["class_names"] == ["class0", "class1"]
+    assert released.metadata["normalisation"]["public"] is False
+    assert stillroom("inspect", "run/synthetic.safetensors").code == 0
+    said = stillroom("evaluate", "run/synthetic.safetensors", folder, "--epochs", 1, "--networks", 1)
+    assert "Accuracy on cups test" in said.out

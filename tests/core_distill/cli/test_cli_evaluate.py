@@ -1,0 +1,115 @@
+"""What `stillroom evaluate` does and prints."""
+
+import pytest
+
+from core_distill.cli.evaluate import _network_of
+from core_distill.evaluation import Protocol, Score
+from core_distill.networks import NETWORKS
+from core_distill.recipes.values import keywords
+from core_distill.synthetic import SyntheticSet
+from core_distill.synthetic.storage import load_artefact, save_artefact
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_evaluate_takes_the_network_of_the_distillation(stillroom, finished_run, tmp_path, monkeypatch):
+    asked = []
+
+    def record(train, test, protocol, **_):
+        asked.append(protocol)
+        return Score((0.5,))
+
+    monkeypatch.setattr("core_distill.evaluation.evaluate", record)
+    said = stillroom("evaluate", finished_run / "synthetic.safetensors")
+    assert "convnet, width 4, depth 2, norm instance 50.0 % 50.0" in words(said.out)
+    released = load_artefact(finished_run / "synthetic.safetensors")
+    told = {name: value for name, value in released.metadata.items() if name not in ("recipe", "layout")}
+    save_artefact(tmp_path / "other.safetensors", released.synthetic, metadata=told)
+    assert "convnet 50.0 % 50.0" in words(stillroom("evaluate", tmp_path / "other.safetensors").out)
+    assert [protocol.describe()["network_options"].get("width") for protocol in asked] == ["4", None]
+
+
+def test_evaluate_on_one_network(stillroom, finished_run):
+    said = stillroom("evaluate", finished_run / "synthetic.safetensors", "--epochs", 1, "--networks", 2)
+    assert (said.code, said.error) == (0, "")
+    size = load_artefact(finished_run / "synthetic.safetensors").tensor_bytes
+    assert f"Accuracy on digits test (359 images), {size:,} bytes" in said.out
+    assert "network accuracy each evaluation peak memory" in words(said.out)
+    (line,) = [line for line in said.out.splitlines() if line.startswith("  convnet, width 4, ")]
+    assert len(line.split(" % ")[1].split(",")) == 2
+
+
+def test_evaluate_takes_every_option_of_the_network(finished_run):
+    """A network for KIP's values is as wide as there."""
+    released = load_artefact(finished_run / "synthetic.safetensors")
+    for values, options in (
+        ({"network": "mlp", "hidden": "1024", "width": 9}, {"hidden": (1024,)}),
+        ({"network": "text-cnn", "width": 7, "spans": "2,3"}, {"width": 7, "spans": (2, 3)}),
+    ):
+        told = released._replace(metadata={"recipe": {"values": values}})
+        (network,) = _network_of(told).values()
+        assert {name: keywords(network)[name] for name in options} == options
+
+
+def test_evaluate_on_validation_and_several_networks(stillroom, finished_run):
+    options = ["--epochs", 1, "--networks", 1, "--network", "mlp", "--network", "lenet", "--on", "validation"]
+    said = stillroom("evaluate", finished_run / "synthetic.safetensors", "digits", *options)
+    assert "Accuracy on digits validation (143 images)" in said.out
+    assert [line.split()[0] for line in said.out.splitlines() if " % " in line] == ["mlp", "lenet"]
+
+
+def test_evaluate_on_all_networks_without_augmentation(stillroom, finished_run, monkeypatch):
+    asked = []
+
+    def record(train, test, protocol, **_):
+        asked.append(protocol)
+        return Score((0.5,))
+
+    monkeypatch.setattr("core_distill.evaluation.evaluate", record)
+    assert stillroom("evaluate", finished_run / "synthetic.safetensors", "--network", "all", "--no-augment").code == 0
+    assert [protocol.network for protocol in asked] == [
+        NETWORKS[name] for name in ("convnet", "lenet", "mlp", "resnet18")
+    ]
+    assert {protocol.augment.operations for protocol in asked} == {()}
+    assert {protocol.epochs for protocol in asked} == {Protocol().epochs}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--network", "vgg"], "--network must be all or one of convnet, lenet, mlp, resnet18"),
+        (["--on", "train"], "--on test or validation"),
+        (["fashion-mnist-of-mine"], "unknown data set"),
+    ],
+)
+def test_what_evaluate_does_not_know(options, told, stillroom, finished_run):
+    said = stillroom("evaluate", finished_run / "synthetic.safetensors", *options)
+    assert said.code == 2
+    assert told in said.error
+
+
+def test_evaluate_refuses_data_that_does_not_fit(stillroom, make_folder, finished_run):
+    path = finished_run / "synthetic.safetensors"
+    for folder, told in (
+        (make_folder("two", classes=2, mode="L"), "two has 2 classes, the artefact 10"),
+        (make_folder("ten", classes=10, mode="L"), "must be of one shape, got (1, 8, 8) and (1, 16, 16)"),
+        (make_folder("colour", classes=10), "mean needs one number for each of 3 channels, got (1,)"),
+    ):
+        said = stillroom("evaluate", path, folder, "--epochs", 1)
+        assert said.code == 2
+        assert told in said.error
+
+
+def test_evaluate_names_a_release_that_does_not_say_its_data(stillroom, finished_run, tmp_path):
+    synthetic = SyntheticSet.load(finished_run / "synthetic.safetensors")
+    save_artefact(tmp_path / "bare", synthetic, metadata={})
+    said = stillroom("evaluate", tmp_path / "bare")
+    assert said.code == 2
+    assert "does not say what it was made from; name the data to test on" in said.error
+    assert stillroom("evaluate", tmp_path / "bare", "digits", "--epochs", 1, "--networks", 1).code == 0
+    save_artefact(tmp_path / "other", synthetic, metadata={"data": {"name": "digits", "digest": "0" * 16}})
+    said = stillroom("evaluate", tmp_path / "other")
+    assert said.code == 2
+    assert "digits here is not what the artefact was made from" in said.error
