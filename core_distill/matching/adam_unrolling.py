@@ -10,17 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from core_distill.engine import (
-    ExampleLoss,
-    Pulled,
-    Session,
-    cross_entropy,
-    current,
-    loss_gradient,
-    pull_back,
-    running_on,
-)
-from core_distill.matching.unrolling import Batches, check_run, rate_of, through
+from core_distill.engine import ExampleLoss, Session, cross_entropy, current, loss_gradient, running_on
+from core_distill.matching.unrolling import check_run, rate_of
+from core_distill.matching.walk import Batches, Trained, Walk
 
 _DECAYS = (0.9, 0.999)
 _EPSILON = 1e-8
@@ -94,7 +86,7 @@ def train_window(
     if step_size.dim() and len(step_size) < state.step + steps:
         raise ValueError(f"step_size must have one number for each of {state.step + steps} steps, got {len(step_size)}")
     check_run(network, state.parameters)
-    window = _Window(network, state, batch_at, steps, loss, current())
+    window = _Window(Trained(network, batch_at, loss), state, steps, current())
     ends: tuple[Tensor, ...] = _AdamWindow.apply(window, images, labels, step_size)
     return ends
 
@@ -102,11 +94,9 @@ def train_window(
 class _Window(NamedTuple):
     """What is trained, and how; everything but what is differentiated."""
 
-    network: nn.Module
+    trained: Trained
     state: AdamState
-    batch_at: Batches
     steps: int
-    loss: ExampleLoss
     session: Session
 
 
@@ -143,9 +133,10 @@ class _AdamWindow(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, window: _Window, images: Tensor, labels: Tensor, step_size: Tensor) -> tuple[Tensor, ...]:
         state, kept = window.state, list[Tensor]()
+        network, batch_at, loss = window.trained
         for _ in range(window.steps):
-            batch = window.batch_at(state.step, images, labels)
-            gradients = loss_gradient(window.network, state.parameters, batch, loss=window.loss)
+            batch = batch_at(state.step, images, labels)
+            gradients = loss_gradient(network, state.parameters, batch, loss=loss)
             state = _stepped(state, gradients, rate_of(step_size, state.step))
             kept += [*gradients, *state.first, *state.second]
         ctx.window, ctx.num_parameters = window, len(state.parameters)
@@ -168,8 +159,8 @@ class _AdamWindow(torch.autograd.Function):
         return None, walk.to_images, walk.to_labels, walk.to_step_size
 
 
-class _Walk:
-    """The backward pass: what the loss feels of parameters and moments here, and of everything met so far."""
+class _Walk(Walk):
+    """The walk backwards through Adam; what is felt of the moments is `to_first` and `to_second`."""
 
     def __init__(
         self,
@@ -178,13 +169,10 @@ class _Walk:
         wanted: tuple[bool, bool, bool],
         adjoint: Sequence[Tensor],
     ) -> None:
-        self.window = window
-        self.images, self.labels, self.step_size = inputs
-        self.adjoint = tuple(adjoint)
+        super().__init__(window.trained, inputs, wanted, adjoint)
+        self._start = window.state.step
         self.to_first = tuple(torch.zeros_like(value) for value in adjoint)
         self.to_second = self.to_first
-        felt = (torch.zeros_like(value) if want else None for value, want in zip(inputs, wanted, strict=True))
-        self.to_images, self.to_labels, self.to_step_size = felt
 
     def back(
         self,
@@ -195,7 +183,7 @@ class _Walk:
         second: Sequence[Tensor],
     ) -> tuple[Tensor, ...]:
         """Undo one step, which led to `ends` and those moments by `gradients`; the parameters that it started at."""
-        number = self.window.state.step + step
+        number = self._start + step
         rate = rate_of(self.step_size, number)
         directions = [_Direction.of(m, v, number + 1) for m, v in zip(first, second, strict=True)]
         values = [direction.value() for direction in directions]
@@ -204,7 +192,7 @@ class _Walk:
             along = torch.stack([(a * value).sum() for a, value in zip(self.adjoint, values, strict=True)]).sum()
             rate_of(self.to_step_size, number).sub_(along)
         to_gradients = self._undo_moments(number + 1, rate, directions, gradients)
-        self._feel(number, starts, to_gradients, to_parameters=step > 0)
+        self.feel_gradients(number, starts, to_gradients, to_parameters=step > 0)
         return starts
 
     def _undo_moments(
@@ -225,27 +213,3 @@ class _Walk:
             to_second.append(_DECAYS[1] * second)
         self.to_first, self.to_second = tuple(to_first), tuple(to_second)
         return to_gradients
-
-    def _feel(
-        self, number: int, parameters: Sequence[Tensor], to_gradients: Sequence[Tensor], *, to_parameters: bool
-    ) -> None:
-        """Carry what is felt of a step's gradients on to images, labels and the parameters that it started at."""
-        with torch.enable_grad():
-            images = self.images.detach().requires_grad_(self.to_images is not None)
-            labels = self.labels.detach().requires_grad_(self.to_labels is not None)
-            batch = self.window.batch_at(number, images, labels)
-        felt: Pulled = pull_back(
-            self.window.network,
-            parameters,
-            batch,
-            to_gradients,
-            to_images=batch.images.requires_grad,
-            to_labels=batch.labels.requires_grad,
-            to_parameters=to_parameters,
-            loss=self.window.loss,
-        )
-        for total, leaf in ((self.to_images, images), (self.to_labels, labels)):
-            if total is not None:
-                total += through(batch, felt, leaf)
-        if felt.parameters is not None:
-            self.adjoint = tuple(a + r for a, r in zip(self.adjoint, felt.parameters, strict=True))

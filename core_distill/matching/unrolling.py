@@ -5,31 +5,15 @@ instead, with each step computed anew (Maclaurin et al., arXiv 1502.03492; Wang 
 gradient from the parameters that each step started at and the graph of one step at a time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from core_distill.engine import (
-    ExampleLoss,
-    Pulled,
-    Session,
-    cross_entropy,
-    current,
-    loss_gradient,
-    pull_back,
-    running_on,
-)
+from core_distill.engine import ExampleLoss, Session, cross_entropy, current, loss_gradient, running_on
+from core_distill.matching.walk import Batches, Trained, Walk
 from core_distill.networks import has_batch_statistics
-from core_distill.types import Batch
-
-Batches = Callable[[int, Tensor, Tensor], Batch]
-"""`batch_at(step, images, labels) -> Batch`: the flat batch of a step.
-
-Called twice a step, so it must give the same both times (a generator of its own, derived from the step), and
-differentiable in images and float labels.
-"""
 
 
 def train_unrolled(
@@ -69,7 +53,7 @@ def train_unrolled(
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
     check_run(network, start)
-    run = _Run(network, batch_at, steps, momentum, loss, truncated, current())
+    run = _Run(Trained(network, batch_at, loss), steps, momentum, truncated, current())
     if memory_limit is not None:
         run.check_memory(start, memory_limit)
     ends: tuple[Tensor, ...] = _Unrolled.apply(run, images, labels, step_size, *start)
@@ -91,11 +75,9 @@ def check_run(network: nn.Module, start: Sequence[Tensor]) -> None:
 class _Run(NamedTuple):
     """What is trained, and how; everything but the tensors."""
 
-    network: nn.Module
-    batch_at: Batches
+    trained: Trained
     steps: int
     momentum: float
-    loss: ExampleLoss
     truncated: bool
     session: Session
 
@@ -121,8 +103,9 @@ class _Unrolled(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         parameters, velocities = start, tuple(torch.zeros_like(parameter) for parameter in start)
         kept: list[Tensor] = []
+        network, batch_at, loss = run.trained
         for step in range(run.steps):
-            gradients = loss_gradient(run.network, parameters, run.batch_at(step, images, labels), loss=run.loss)
+            gradients = loss_gradient(network, parameters, batch_at(step, images, labels), loss=loss)
             velocities = tuple(run.momentum * v + g for v, g in zip(velocities, gradients, strict=True))
             parameters = _moved(parameters, velocities, -rate_of(step_size, step))
             kept += velocities
@@ -138,7 +121,7 @@ class _Unrolled(torch.autograd.Function):
         starts_of = range(0, len(kept), ctx.num_parameters)
         *velocities, parameters = (tuple(kept[first : first + ctx.num_parameters]) for first in starts_of)
         wants_start = any(ctx.needs_input_grad[4:])
-        walk = _Walk(run, images, labels, step_size, ctx.needs_input_grad[1:4], cotangents)
+        walk = _Walk(run, (images, labels, step_size), ctx.needs_input_grad[1:4], cotangents)
         with running_on(run.session):  # a backward pass on a card runs in a thread of its own
             for step in reversed(range(run.steps)):
                 walk.feel_step_size(step, velocities[step])
@@ -148,24 +131,19 @@ class _Unrolled(torch.autograd.Function):
         return None, walk.to_images, walk.to_labels, walk.to_step_size, *starts
 
 
-class _Walk:
-    """The backward pass: what the loss feels of the parameters here (`adjoint`), and of everything met so far."""
+class _Walk(Walk):
+    """The walk backwards through SGD with momentum; what is felt of the velocities is `to_velocities`."""
 
     def __init__(
         self,
         run: _Run,
-        images: Tensor,
-        labels: Tensor,
-        step_size: Tensor,
+        inputs: tuple[Tensor, Tensor, Tensor],
         wanted: tuple[bool, bool, bool],
         adjoint: Sequence[Tensor],
     ) -> None:
-        self.run, self.images, self.labels, self.step_size = run, images, labels, step_size
-        self.adjoint = tuple(adjoint)
+        super().__init__(run.trained, inputs, wanted, adjoint)
+        self._momentum = run.momentum
         self.to_velocities = tuple(torch.zeros_like(value) for value in adjoint)
-        self.to_images = torch.zeros_like(images) if wanted[0] else None
-        self.to_labels = torch.zeros_like(labels) if wanted[1] else None
-        self.to_step_size = torch.zeros_like(step_size) if wanted[2] else None
 
     def feel_step_size(self, step: int, velocities: Sequence[Tensor]) -> None:
         """`dL/dstep_size_t = -<adjoint_{t+1}, v_t>`."""
@@ -174,34 +152,9 @@ class _Walk:
 
     def back(self, step: int, parameters: Sequence[Tensor], *, to_parameters: bool) -> None:
         """Undo one step, which started at `parameters`."""
-        self.to_velocities = tuple(self.run.momentum * value for value in self.to_velocities)
+        self.to_velocities = tuple(self._momentum * value for value in self.to_velocities)
         self.to_velocities = _moved(self.to_velocities, self.adjoint, -rate_of(self.step_size, step))
-        with torch.enable_grad():
-            images = self.images.detach().requires_grad_(self.to_images is not None)
-            labels = self.labels.detach().requires_grad_(self.to_labels is not None)
-            batch = self.run.batch_at(step, images, labels)
-        felt = pull_back(
-            self.run.network,
-            parameters,
-            batch,
-            self.to_velocities,
-            to_images=batch.images.requires_grad,
-            to_labels=batch.labels.requires_grad,
-            to_parameters=to_parameters,
-            loss=self.run.loss,
-        )
-        for total, leaf in ((self.to_images, images), (self.to_labels, labels)):
-            if total is not None:
-                total += through(batch, felt, leaf)
-        if felt.parameters is not None:
-            self.adjoint = tuple(a + r for a, r in zip(self.adjoint, felt.parameters, strict=True))
-
-
-def through(batch: Batch, felt: Pulled, leaf: Tensor) -> Tensor:
-    """What the batch's images and labels feel, carried back to what `batch_at` made them of."""
-    pairs = [(batch.images, felt.images), (batch.labels, felt.labels)]
-    values, cotangents = zip(*((value, feels) for value, feels in pairs if feels is not None), strict=True)
-    return torch.autograd.grad(values, leaf, cotangents, retain_graph=True, materialize_grads=True)[0]
+        self.feel_gradients(step, parameters, self.to_velocities, to_parameters=to_parameters)
 
 
 def rate_of(step_size: Tensor, step: int) -> Tensor:

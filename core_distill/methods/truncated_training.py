@@ -11,7 +11,7 @@ from core_distill.augment import no_augment
 from core_distill.engine import mean_loss, parameters_of
 from core_distill.matching.adam_unrolling import AdamState, train_by_adam, train_window
 from core_distill.matching.clipping import GradientClip
-from core_distill.matching.unrolling import Batches
+from core_distill.matching.walk import Batches
 from core_distill.randomness import derive_generator, host_integers
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch, NetworkFactory, RealData, SiameseAugment
