@@ -19,12 +19,12 @@ from core_distill.partials import wrapped
 from core_distill.peak_memory import Peak
 from core_distill.progress import Remembering, ShowProgress, silent
 from core_distill.recipes import Recipe, prepare, run_plan
-from core_distill.run_folder import RunFolder, checkpoint_of
+from core_distill.run_folder import RunFolder, checkpoint_of, is_finished
 from core_distill.sharding import ALONE, Processes, check_class_wise, check_uniform, shard
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.picture import picture
 from core_distill.synthetic.precision import check_precision
-from core_distill.synthetic.storage import load_artefact, save_artefact
+from core_distill.synthetic.storage import Artefact, load_artefact, save_artefact
 from core_distill.types import Batch
 
 
@@ -136,21 +136,27 @@ def run_experiment(
     """Run, or go on with, an experiment in the folder `out`; returns the content of its `results.json`.
 
     The folder holds the checkpoint, the artefact, its picture and the results; see `RunFolder`. Every score is written as
-    soon as it is there. A recipe with experts keeps them in `experts_folder`, which runs may share, by default in `out`;
-    training them took `expert_seconds`, whichever run did it, and making the initial set, with what it trains,
-    `start_seconds`. Bytes of memory, `peak_bytes`, are those of `Peak`. `command` is how a person would start it, for the
-    record.
+    soon as it is there. A run that is finished does nothing more, whatever else of it was deleted since.
+
+    A recipe with experts keeps them in `experts_folder`, which runs may share, by default in `out`; training them took
+    `expert_seconds`, whichever run did it, and making the initial set, with what it trains, `start_seconds`. Bytes of
+    memory, `peak_bytes`, are those of `Peak`. `command` is how a person would start it, for the record.
     Of several `processes`, all distil, and the leader alone writes, evaluates and has results to return.
     Raises what `distill`, `evaluate`, `RunFolder` and `shard` raise.
     """
     identity = experiment.identity()
     if not processes.is_leader:
         processes.wait()
+        if is_finished(out):
+            return {}
         checkpoint = Checkpoint(checkpoint_of(out), identity=identity, read_only=True)
         _distilled(experiment, checkpoint, experts_folder or out / "experts", silent, processes)
         return {}
     folder = RunFolder(out, identity=identity)
     processes.wait()
+    if is_finished(out):
+        _drawn_release(folder)
+        return folder.results()
     results = folder.results() or {
         "identity": identity,
         "hardware": hardware(experiment.device),
@@ -168,9 +174,7 @@ def run_experiment(
     metadata = experiment.metadata()
     if not folder.artefact.exists():
         save_artefact(folder.artefact, synthetic, metadata=metadata, precision=experiment.precision)
-    released = load_artefact(folder.artefact)
-    if released.synthetic.as_dataset().images.dim() == 4:
-        write_atomically(folder.picture, picture(released.synthetic))
+    released = _drawn_release(folder)
     results["tensor_bytes"] = released.tensor_bytes
     folder.write_results(results)
     if experiment.protocol is not None:
@@ -179,7 +183,17 @@ def run_experiment(
         save_artefact(
             folder.artefact, synthetic, metadata={**metadata, "scores": scores}, precision=experiment.precision
         )
+    results["finished"] = True
+    folder.write_results(results)
     return results
+
+
+def _drawn_release(folder: RunFolder) -> Artefact:
+    """What the run released; where it is images, drawn."""
+    released = load_artefact(folder.artefact)
+    if released.synthetic.as_dataset().images.dim() == 4:
+        write_atomically(folder.picture, picture(released.synthetic))
+    return released
 
 
 def _distilled(

@@ -10,7 +10,7 @@ from core_distill.files import remove_leftovers, write_atomically
 from core_distill.identity import differences, told
 from core_distill.synthetic.storage import ARTEFACT
 
-_RECORD = "run.json"
+_RECORD, _RESULTS = "run.json", "results.json"
 
 
 class RunFolder:
@@ -27,7 +27,7 @@ class RunFolder:
         self._identity = json.loads(json.dumps(identity))
         self.artefact = path / ARTEFACT
         self.picture = path / "images.png"
-        self._results_path = path / "results.json"
+        self._results_path = path / _RESULTS
         self._checkpoint_path = checkpoint_of(path)
         record = path / _RECORD
         remove_leftovers(record)
@@ -64,6 +64,12 @@ class RunFolder:
     def write_results(self, results: Mapping[str, object]) -> None:
         """Replace `results.json`."""
         write_atomically(self._results_path, _json(results))
+
+
+def is_finished(path: Path) -> bool:
+    """Whether the run in the folder `path` ended: its results say so, and what it released is there."""
+    results = path / _RESULTS
+    return results.exists() and (path / ARTEFACT).exists() and bool(_read(results).get("finished"))
 
 
 def refuse_run(path: Path, *, what: str) -> None:

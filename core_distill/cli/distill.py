@@ -88,6 +88,7 @@ def distill(
     from core_distill.evaluation import USUAL_BASELINES
     from core_distill.experiment import Experiment, run_experiment
     from core_distill.recipes import find_recipe, recipes_with_experts
+    from core_distill.run_folder import is_finished
     from core_distill.sharding import joined, local_device
 
     device = local_device(pick_device(device))
@@ -112,6 +113,7 @@ def distill(
         if experts and not full.experts:
             raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use {recipes_with_experts()}")
         out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
+        done_before = is_finished(out)
         if processes.is_leader:
             _announce(experiment, chosen, changes)
         experts = experts or _shared_experts(experiment)
@@ -120,6 +122,8 @@ def distill(
         )
     if processes.is_leader:
         _report(results, out)
+        if done_before:
+            console().print("the run was finished before, and nothing was done now", markup=False)
 
 
 def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, object]) -> None:

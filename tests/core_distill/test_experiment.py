@@ -117,9 +117,24 @@ def test_running_again_recomputes_nothing(finished, experiment, tmp_path, monkey
         raise AssertionError("this was done before")
 
     monkeypatch.setattr("core_distill.experiment.evaluate", not_again)
-    monkeypatch.setattr(experiment.recipe.method.func, "episode", not_again)
-    results = run_experiment(experiment, out)
-    assert results["scores"] == finished[1]["scores"]
+    monkeypatch.setattr("core_distill.experiment.prepare", not_again)
+    assert run_experiment(experiment, out) == finished[1]
+    for path in finished[0].iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_finished_run_needs_neither_checkpoint_nor_picture(finished, experiment, tmp_path):
+    out = copy(finished[0], tmp_path / "again")
+    for name in ("checkpoint.safetensors", "images.png"):
+        (out / name).unlink()
+    assert run_experiment(experiment, out) == finished[1]
+    assert (out / "images.png").read_bytes() == (finished[0] / "images.png").read_bytes()
+
+
+def test_a_release_that_was_deleted_is_made_again(finished, experiment, tmp_path):
+    out = copy(finished[0], tmp_path / "again")
+    (out / "synthetic.safetensors").unlink()
+    run_experiment(experiment, out)
     assert (out / "synthetic.safetensors").read_bytes() == (finished[0] / "synthetic.safetensors").read_bytes()
 
 
