@@ -29,8 +29,8 @@ def at_once(monkeypatch):
     monkeypatch.setattr(compiled, "_kept", {})
 
 
-def steps_on(real, recipe, engine):
-    """The losses of two steps, the first gradient of the pixels, and which functions were compiled.
+def steps_on(real, recipe, engine, felt):
+    """The losses of two steps, the first gradient of what is learned, and which functions were compiled.
 
     Both engines start from the same experts, which train without compiling.
     """
@@ -38,7 +38,7 @@ def steps_on(real, recipe, engine):
 
     def look(progress):
         losses.append(progress.loss.item())
-        gradients.append(progress.synthetic.images.pixels.grad.flatten().clone())
+        gradients.append(felt(progress.synthetic))
         assert not current().uncompiled, "a form could not be compiled, or differed"
 
     plan = prepare(real, recipe, seed=0, device=DEVICE, engine=Engine(compile=False))
@@ -57,12 +57,12 @@ def steps_on(real, recipe, engine):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_compiled_steps_are_the_uncompiled_ones(name, precision, real, toy, at_once):
+def test_compiled_steps_are_the_uncompiled_ones(name, precision, real, toy, felt, at_once):
     """To the engine's own tolerance; equal generators draw alike on one card, also for the augmentation."""
     tolerance = compiled._TOLERANCE[precision]
     recipe = toy(name)
-    expected, expected_gradient, nothing = steps_on(real, recipe, Engine(precision=precision, compile=False))
-    losses, gradient, told = steps_on(real, recipe, Engine(precision=precision))
+    expected, expected_gradient, nothing = steps_on(real, recipe, Engine(precision=precision, compile=False), felt)
+    losses, gradient, told = steps_on(real, recipe, Engine(precision=precision), felt)
     assert told
     assert not nothing
     assert losses == pytest.approx(expected, rel=tolerance)
