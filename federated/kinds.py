@@ -5,8 +5,6 @@ one, so that a message of more is refused before an image of it is made.
 """
 
 import contextlib
-import math
-from collections.abc import Callable
 
 from torch import Tensor
 
@@ -16,67 +14,9 @@ from core_distill.randomness import derive_generator
 from core_distill.recipes import LABEL_MODES, Recipe
 from core_distill.recipes.new_method import check_method
 from core_distill.recipes.values import keywords
-from core_distill.synthetic.budget import check_counts, image_sides
+from core_distill.synthetic.bounded import BOUNDED, shown_per_image
 from core_distill.synthetic.kinds import PARAMETRISATIONS
-from core_distill.synthetic.multi_formation import check_factor
 from core_distill.synthetic.start import Start
-
-_PATCH = 4
-"""Pixels a side that one place of a shared decoder's code stands for."""
-
-_COUNTS = ("bases", "code_channels", "compression", "decoders", "factor", "hallucinators", "rank")
-
-
-def _pixels(shape: tuple[int, ...]) -> int:
-    return 1
-
-
-def _multi_formation(shape: tuple[int, ...], *, factor: int) -> int:
-    check_factor(factor, image_sides(shape, "multi-formed sets"))
-    return factor**2
-
-
-def _low_rank(shape: tuple[int, ...], *, rank: int) -> int:
-    _, height, width = image_sides(shape, "low-rank sets")
-    return math.ceil(height * width / (rank * (height + width)))
-
-
-def _random_basis(shape: tuple[int, ...], *, compression: int, smoothness: float, basis_seed: int) -> int:
-    return compression
-
-
-def _addressable_memory(shape: tuple[int, ...], *, bases: int, downscale: int, xavier: bool) -> int:
-    return math.ceil(math.prod(image_sides(shape, "addressable memories")) / bases)
-
-
-def _hallucinated_bases(
-    shape: tuple[int, ...], *, hallucinators: int, single_channel: bool, near_identity: bool
-) -> int:
-    channels, _, _ = image_sides(shape, "hallucinated sets")
-    return hallucinators * (channels if single_channel else 1)
-
-
-def _shared_decoders(
-    shape: tuple[int, ...], *, code_channels: int, decoders: int, decoder_width: int, fit_steps: int
-) -> int:
-    channels, height, width = image_sides(shape, "sets of shared decoders")
-    code = code_channels * math.ceil(height / _PATCH) * math.ceil(width / _PATCH)
-    return decoders * math.ceil(channels * height * width / code)
-
-
-DECODED: dict[str, Callable[..., int]] = {
-    "addressable-memory": _addressable_memory,
-    "hallucinated-bases": _hallucinated_bases,
-    "low-rank": _low_rank,
-    "multi-formation": _multi_formation,
-    "pixels": _pixels,
-    "random-basis": _random_basis,
-    "shared-decoders": _shared_decoders,
-}
-"""Of each kind that may be sent: the most images shown in place of one real one, by its shape and a recipe's values.
-
-That is how many slots have their own numbers, what slots share left aside, in the bytes of one image, times the views of each.
-"""
 
 REFUSED = {"latents": "whose generator travels with them, in more bytes than the images have"}
 """Of kinds that may not be sent: why."""
@@ -84,11 +24,11 @@ REFUSED = {"latents": "whose generator travels with them, in more bytes than the
 
 def check_image_kind(name: str) -> None:
     """Raise `ValueError`, listing those that may, where clients may not send images of the kind `name`."""
-    if name in DECODED:
+    if name in BOUNDED:
         return
     reason = REFUSED.get(name, "which the server would not know how to bound" if name in PARAMETRISATIONS else "")
     said = f"images={name}, {reason}" if reason else f"images={name!r}"
-    raise ValueError(f"clients cannot send {said}: set images to one of {', '.join(DECODED)}")
+    raise ValueError(f"clients cannot send {said}: set images to one of {', '.join(BOUNDED)}")
 
 
 def image_kind(recipe: Recipe) -> str:
@@ -115,9 +55,7 @@ def decoded_per_image(recipe: Recipe, image_shape: tuple[int, ...]) -> int:
     1 for pixels, `factor ** 2` for multi-formation. Raises `ValueError` where clients may not send such images, or the
     recipe's values do not fit the shape.
     """
-    kind, values = image_kind(recipe), keywords(recipe.images)
-    check_counts(**{name: value for name, value in values.items() if name in _COUNTS})
-    return DECODED[kind](image_shape, **values)
+    return shown_per_image(image_kind(recipe), image_shape, **keywords(recipe.images))
 
 
 def check_recipe(recipe: Recipe, image_shape: tuple[int, ...]) -> None:

@@ -11,6 +11,8 @@ from core_distill.synthetic.low_rank import factorised
 from core_distill.synthetic.resizing import resized, shrunk
 from core_distill.synthetic.start import Start
 
+_WHAT = "addressable memories"
+
 
 class AddressableMemory(nn.Module):
     """Images as sums of shared bases (LinBa; Deng and Russakovsky, arXiv 2206.02916, section 3.2).
@@ -59,7 +61,7 @@ class AddressableMemory(nn.Module):
         They start at the drawn images' principal components, uncentred, or, where `xavier`, at the paper's small uniform
         numbers, that have seen nothing and need very many steps. Raises `ValueError` where the budget pays for no slot.
         """
-        channels, height, width = image_sides(start.real.image_shape, "addressable memories")
+        channels, height, width = image_sides(start.real.image_shape, _WHAT)
         check_counts(bases=bases, downscale=downscale)
         shape = (channels, math.ceil(height / downscale), math.ceil(width / downscale))
         count = _slots_a_class(start, bases, bases * math.prod(shape))
@@ -71,6 +73,12 @@ class AddressableMemory(nn.Module):
             vectors[:components] = right
             coefficients.zero_()[:, :components] = left
         return cls(vectors.unflatten(1, shape), coefficients, size=(height, width))
+
+    @classmethod
+    def shown_per_image(cls, image_shape: tuple[int, ...], *, bases: int) -> int:
+        """As many as have its bytes in coefficients, rounded up."""
+        check_counts(bases=bases)
+        return math.ceil(math.prod(image_sides(image_shape, _WHAT)) / bases)
 
     @classmethod
     def from_config(cls, *, slots: int, shape: list[int], size: list[int]) -> Self:

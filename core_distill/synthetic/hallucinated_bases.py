@@ -12,6 +12,7 @@ from core_distill.synthetic.start import Start
 
 _KERNEL = 3
 _DRAWN_SHARE = 0.1
+_WHAT = "hallucinated sets"
 
 
 class Hallucinators(nn.Module):
@@ -87,7 +88,7 @@ class HallucinatedBases(nn.Module):
         nearly as it is (but for its rim of one pixel): a short run has no time to get there. Raises `ValueError` where the
         budget pays for no base of each class.
         """
-        shape = image_sides(start.real.image_shape, "hallucinated sets")
+        shape = image_sides(start.real.image_shape, _WHAT)
         check_counts(hallucinators=hallucinators)
         base_channels = 1 if single_channel else shape[0]
         networks = _fresh(hallucinators, base_channels, shape, start.generator)
@@ -96,6 +97,13 @@ class HallucinatedBases(nn.Module):
         count = _bases_a_class(start, networks, base_channels * shape[1] * shape[2])
         bases = start.draw(count)
         return cls(bases.mean(1, keepdim=True) if single_channel else bases, networks)
+
+    @classmethod
+    def shown_per_image(cls, image_shape: tuple[int, ...], *, hallucinators: int, single_channel: bool) -> int:
+        """All that hallucinators show of the bases that have its bytes."""
+        channels, _, _ = image_sides(image_shape, _WHAT)
+        check_counts(hallucinators=hallucinators)
+        return hallucinators * (channels if single_channel else 1)
 
     @classmethod
     def from_config(cls, *, shape: list[int], channels: int, hallucinators: int) -> Self:

@@ -1,5 +1,6 @@
 """Images as products of two thin matrices: a row and a column of an image say much of what is between."""
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -8,6 +9,8 @@ from torch import Generator, Tensor, nn
 
 from core_distill.synthetic.budget import check_counts, check_growth, image_sides
 from core_distill.synthetic.start import Start
+
+_WHAT = "low-rank sets"
 
 
 class LowRank(nn.Module):
@@ -55,7 +58,7 @@ class LowRank(nn.Module):
         The released code starts at two matrices of normal noise. Raises `ValueError` for a rank so high that fewer fit than
         pixels would.
         """
-        _, height, width = image_sides(start.real.image_shape, "low-rank sets")
+        _, height, width = image_sides(start.real.image_shape, _WHAT)
         check_counts(rank=rank)
         count = start.images_per_class * height * width // (rank * (height + width))
         if rank > min(height, width) or count < start.images_per_class:
@@ -64,6 +67,13 @@ class LowRank(nn.Module):
                 f"{height * width // (height + width)}, or pixels"
             )
         return cls(*factorised(start.draw(count), rank))
+
+    @classmethod
+    def shown_per_image(cls, image_shape: tuple[int, ...], *, rank: int) -> int:
+        """As many as have its bytes, rounded up."""
+        _, height, width = image_sides(image_shape, _WHAT)
+        check_counts(rank=rank)
+        return math.ceil(height * width / (rank * (height + width)))
 
     @classmethod
     def from_config(cls, *, shape: list[int], rank: int) -> Self:

@@ -10,6 +10,8 @@ from core_distill.synthetic.budget import check_counts, check_growth, image_side
 from core_distill.synthetic.resizing import resized, shrunk
 from core_distill.synthetic.start import Start
 
+_WHAT = "multi-formed sets"
+
 
 class MultiFormation(nn.Module):
     """Uniform multi-formation (IDC, arXiv 2205.14959, section 4.1): each stored image is cut into `factor` x `factor` parts,
@@ -59,7 +61,7 @@ class MultiFormation(nn.Module):
     @classmethod
     def starting_at(cls, start: Start, *, factor: int = 2) -> Self:
         """As many stored images as the budget says, made of `factor ** 2` times as many drawn ones, each shrunk to a part."""
-        channels, height, width = image_sides(start.real.image_shape, "multi-formed sets")
+        channels, height, width = image_sides(start.real.image_shape, _WHAT)
         check_factor(factor, (channels, height, width))
         drawn = start.draw(factor**2 * start.images_per_class).unflatten(0, (-1, factor**2))
         sides = [[len(part) for part in torch.arange(side).tensor_split(factor)] for side in (height, width)]
@@ -68,6 +70,12 @@ class MultiFormation(nn.Module):
             for i, h in enumerate(sides[0])
         ]
         return cls(torch.cat(rows, 2), factor=factor)
+
+    @classmethod
+    def shown_per_image(cls, image_shape: tuple[int, ...], *, factor: int) -> int:
+        """All that is cut out of one."""
+        check_factor(factor, image_sides(image_shape, _WHAT))
+        return factor**2
 
     @classmethod
     def from_config(cls, *, shape: list[int], factor: int) -> Self:

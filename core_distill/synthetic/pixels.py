@@ -45,6 +45,11 @@ class Pixels(nn.Module):
         return cls(start.draw(start.images_per_class))
 
     @classmethod
+    def shown_per_image(cls, image_shape: tuple[int, ...]) -> int:
+        """One: itself."""
+        return 1
+
+    @classmethod
     def from_config(cls, *, shape: list[int]) -> Self:
         """An empty one of the given shape, to load a state into."""
         return cls(torch.empty(shape))

@@ -68,6 +68,12 @@ class RandomBasis(nn.Module):
         return cls(basis.build(images.device).project(images), basis)
 
     @classmethod
+    def shown_per_image(cls, image_shape: tuple[int, ...], *, compression: int) -> int:
+        """As many as have its bytes."""
+        check_counts(compression=compression)
+        return compression
+
+    @classmethod
     def from_config(
         cls, *, slots: int, image_shape: list[int], compression: int, smoothness: float, basis_seed: int
     ) -> Self:

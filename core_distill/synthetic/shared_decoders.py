@@ -1,5 +1,6 @@
 """Images as small codes that a few tiny decoders, shared by all classes, make into images: every code by every decoder."""
 
+import math
 from typing import ClassVar, NamedTuple, Self
 
 import torch
@@ -134,6 +135,14 @@ class SharedDecoders(nn.Module):
         made._draw_weights(start.generator)
         made._fit(targets, fit_steps, start.generator)
         return made
+
+    @classmethod
+    def shown_per_image(cls, image_shape: tuple[int, ...], *, code_channels: int, decoders: int) -> int:
+        """All that decoders make of the codes that have its bytes, rounded up."""
+        check_counts(code_channels=code_channels, decoders=decoders)
+        shape = image_sides(image_shape, "KFS")
+        code = math.prod(_Sizes(shape, code_channels, 1, decoders).code_shape())
+        return decoders * math.ceil(math.prod(shape) / code)
 
     @classmethod
     def from_config(

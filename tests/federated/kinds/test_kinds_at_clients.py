@@ -11,6 +11,7 @@ from core_distill.evaluation import Protocol
 from core_distill.networks import network_factory
 from core_distill.randomness import derive_generator
 from core_distill.recipes import LABEL_MODES
+from core_distill.synthetic.bounded import BOUNDED
 from federated import (
     Agreement,
     SyntheticSetStrategy,
@@ -18,7 +19,6 @@ from federated import (
     make_client_app,
     pool,
 )
-from federated.kinds import DECODED
 from federated.request import ACTION, Request, to_config
 
 
@@ -58,7 +58,7 @@ def test_clients_of_few_images_label_with_what_they_have(mode, labels, new_grid,
         assert torch.isfinite(arrived.batch().labels.double()).all()
 
 
-@pytest.mark.parametrize("kind", DECODED)
+@pytest.mark.parametrize("kind", BOUNDED)
 def test_clients_go_on_from_sets_of_every_kind_and_the_server_trains_on_them(kind, new_grid, recipe_of, data_of):
     """Two rounds of clients with different classes: views repeat labels, and nothing is dropped."""
     clients = [data_of(), data_of(classes=(0, 2), seed=1)]

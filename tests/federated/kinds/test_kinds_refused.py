@@ -9,6 +9,7 @@ import torch
 from core_distill.data import ClassSampler
 from core_distill.evaluation import Protocol
 from core_distill.recipes import RECIPES, find_recipe
+from core_distill.synthetic.bounded import BOUNDED
 from core_distill.synthetic.kinds import PARAMETRISATIONS
 from core_distill.synthetic.latents import Latents
 from federated import (
@@ -16,7 +17,7 @@ from federated import (
     SyntheticSetStrategy,
     run_simulation,
 )
-from federated.kinds import DECODED, check_start
+from federated.kinds import check_start
 
 
 def test_what_cannot_be_sent_is_refused_with_the_agreement(recipe_of, data_of):
@@ -127,7 +128,7 @@ def test_the_budget_is_looked_at_before_anything_is_drawn_or_trained(monkeypatch
     monkeypatch.setattr(ClassSampler, "by_class", draw)
     monkeypatch.setattr(ClassSampler, "batch", draw)
     one_class = data_of(classes=(1,))
-    for kind in DECODED:
+    for kind in BOUNDED:
         check_start(one_class, recipe_of(kind, images_per_class=24))
     with pytest.raises(ValueError, match="use fewer hallucinators"):
         check_start(one_class, recipe_of("hallucinated-bases", images_per_class=2, hallucinators=5))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from core_distill.recipes import LABEL_MODES, initial_set, train_experts_for
+from core_distill.synthetic.bounded import BOUNDED
 from core_distill.synthetic.kinds import LABELS, PARAMETRISATIONS
 from core_distill.training.expert_training import ExpertTraining
 from federated import (
@@ -14,14 +15,14 @@ from federated import (
     from_record,
     to_record,
 )
-from federated.kinds import DECODED, REFUSED, decoded_per_image
+from federated.kinds import REFUSED, decoded_per_image
 from federated.wire import artefact_bytes
 
 
 def test_every_kind_may_be_sent_or_is_refused_with_a_reason(toy_values):
-    assert {*DECODED, *REFUSED} == set(PARAMETRISATIONS)
-    assert not {*DECODED} & {*REFUSED}
-    assert set(toy_values) == set(DECODED)
+    assert {*BOUNDED, *REFUSED} == set(PARAMETRISATIONS)
+    assert not {*BOUNDED} & {*REFUSED}
+    assert set(toy_values) == set(BOUNDED)
 
 
 @pytest.mark.parametrize("mode", LABEL_MODES)
@@ -41,7 +42,7 @@ def test_an_agreement_names_the_labels_that_a_mode_makes(mode, recipe_of, data_o
         from_record(to_record(made, metadata={}), agreement=replace(agreement, label_modes=others))
 
 
-@pytest.mark.parametrize("kind", DECODED)
+@pytest.mark.parametrize("kind", BOUNDED)
 def test_a_set_travels_where_its_kind_was_agreed_and_only_there(kind, sets):
     made, agreement = sets[kind]
     assert agreement.image_kinds == (kind,)
@@ -49,13 +50,13 @@ def test_a_set_travels_where_its_kind_was_agreed_and_only_there(kind, sets):
     arrived = from_record(record, agreement=agreement)
     assert type(arrived.images) is PARAMETRISATIONS[kind]
     assert artefact_bytes(to_record(arrived, metadata={"recipe": "dm"})) == artefact_bytes(record)
-    others = tuple(name for name in DECODED if name != kind)
+    others = tuple(name for name in BOUNDED if name != kind)
     for taken in (others, ("pixels",) if kind != "pixels" else ("low-rank",)):
         with pytest.raises(RecordError, match=f"images are {type(made.images).__name__}, agreed were {taken[0]}"):
             from_record(record, agreement=replace(agreement, image_kinds=taken))
 
 
-@pytest.mark.parametrize("kind", DECODED)
+@pytest.mark.parametrize("kind", BOUNDED)
 def test_an_empty_set_knows_the_shape_of_its_images(kind, sets):
     made, _ = sets[kind]
     with torch.device("meta"):
@@ -65,7 +66,7 @@ def test_an_empty_set_knows_the_shape_of_its_images(kind, sets):
 
 @pytest.mark.parametrize("classes", [(0, 1, 2), (1,)])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 7), (1, 12, 16)])
-@pytest.mark.parametrize("kind", DECODED)
+@pytest.mark.parametrize("kind", BOUNDED)
 def test_no_honest_set_shows_more_than_is_agreed(kind, shape, classes, recipe_of, data_of):
     """Whatever classes a client has; and what is agreed is of the size of what all classes show."""
     recipe = recipe_of(kind, images_per_class=24)
