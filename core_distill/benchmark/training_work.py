@@ -11,7 +11,7 @@ from core_distill.benchmark.twins import evaluate_epoch, expert_step, full_test_
 from core_distill.benchmark.unit import Timed, counted, meta_batch, meta_network
 from core_distill.evaluation import Protocol, accuracy, trained_networks
 from core_distill.training.expert_group import ExpertGroup, groups_of
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 
 NUM_NETWORKS, EPOCHS, TEST_IMAGES = 5, 1_000, 10_000
 """An evaluation as the field runs it: networks, epochs of each with augmentation, images of Fashion-MNIST's test set."""

@@ -8,7 +8,7 @@ from core_distill.matching.bayesian import Divergence, forward_kl, reverse_kl, w
 from core_distill.methods import BayesianPseudocoreset
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 
 
 class _Values(NamedTuple):

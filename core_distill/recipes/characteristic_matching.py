@@ -10,7 +10,7 @@ from core_distill.recipes.pixel_rates import adam_rate
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, told_of
 from core_distill.synthetic.multi_formation import MultiFormation
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 
 _DEPARTURES = (
     "departures: one update by the sum over classes of matching and calibration, for two of each class in turn, Adam without "

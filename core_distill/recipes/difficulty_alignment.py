@@ -11,7 +11,7 @@ from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
 from core_distill.recipes.trajectory_matching import TABLED, mtt
 from core_distill.synthetic.initialise import real_images, recognised_images
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 
 _GAP_WEIGHT = 0.3
 _EXPERTS = ExpertTraining(

@@ -13,7 +13,8 @@ from core_distill.randomness import derive_generator
 from core_distill.recipes.new_method import check_method
 from core_distill.recipes.recipe import Recipe
 from core_distill.run_folder import refuse_run
-from core_distill.training.expert_training import expert_identity, train_experts
+from core_distill.training.expert_settings import expert_identity
+from core_distill.training.expert_training import train_experts
 from core_distill.training.experts import ExpertTrajectories, folder_name
 from core_distill.types import NetworkFactory
 

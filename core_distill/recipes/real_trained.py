@@ -16,7 +16,7 @@ from core_distill.recipes.schedules import Schedule, told_of
 from core_distill.synthetic import Pixels
 from core_distill.synthetic.initialise import real_images
 from core_distill.synthetic.multi_formation import MultiFormation
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 
 _OPERATIONS = ("color", "crop", "cutout")
 _CUTMIX_SHARE = 0.5

@@ -19,7 +19,7 @@ from core_distill.recipes.values import functions, keywords, read, with_keyword,
 from core_distill.synthetic import Pixels
 from core_distill.synthetic.initialise import real_images, recognised_images
 from core_distill.synthetic.start import Initialise, StartImages, StartLabels
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 from core_distill.types import Method
 
 _TEACHER = ExpertTraining(num_experts=1, training_epochs=10)

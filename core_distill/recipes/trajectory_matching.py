@@ -7,7 +7,7 @@ from core_distill.augment import dsa_for
 from core_distill.methods import TrajectoryMatching
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 
 
 class _Values(NamedTuple):

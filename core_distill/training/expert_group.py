@@ -13,7 +13,7 @@ from core_distill.types import Batch, NetworkFactory, SiameseAugment
 
 if TYPE_CHECKING:
     from core_distill.data import ClassSampler
-    from core_distill.training.expert_training import ExpertTraining
+    from core_distill.training.expert_settings import ExpertTraining
 
 AT_ONCE = 10
 """Experts that are trained at once where they can be stacked."""

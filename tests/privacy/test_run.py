@@ -13,7 +13,7 @@ from core_distill.methods import DistributionMatching
 from core_distill.recipes import IMAGE_STARTS, dc, dm
 from core_distill.synthetic import Pixels, SoftLabels
 from core_distill.synthetic.storage import load_artefact, save_artefact
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 from privacy import describe_card, make_private, no_guarantee, privacy_card
 from privacy.demo import demo
 from privacy.experiment import AuditPlan, PrivateExperiment, run_private_experiment

@@ -7,7 +7,7 @@ from core_distill.averaging import Average
 from core_distill.distill import Progress
 from core_distill.recipes import find_recipe, prepare
 from core_distill.training.expert_group import ExpertGroup
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 
 
 def test_training_flat_experts_at_once_stays_on_the_card(sampler, new_network, card, moved):

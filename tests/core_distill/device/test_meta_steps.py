@@ -14,7 +14,7 @@ from core_distill.randomness import derive_generator
 from core_distill.recipes import LABEL_MODES, RECIPES, find_recipe, new_optimizer, prepare
 from core_distill.training import fit, fit_many
 from core_distill.training.expert_group import ExpertGroup
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 from core_distill.types import Batch
 
 

@@ -13,7 +13,8 @@ from core_distill.matching.bayesian import around, forward_kl, reverse_kl, wasse
 from core_distill.methods import BayesianPseudocoreset, TrajectoryMatching
 from core_distill.randomness import derive_generator
 from core_distill.recipes import find_recipe, prepare
-from core_distill.training.expert_training import ExpertTraining, train_experts
+from core_distill.training.expert_settings import ExpertTraining
+from core_distill.training.expert_training import train_experts
 
 NAMES = ("bpc-forward-kl", "bpc-reverse-kl", "bpc-wasserstein")
 TRAINING = ExpertTraining(num_experts=2, training_epochs=3, training_rate=0.05, training_batch_size=9)

@@ -17,7 +17,8 @@ from core_distill.methods.early_stage import random_direction
 from core_distill.partials import declared
 from core_distill.randomness import derive_generator
 from core_distill.recipes import find_recipe, prepare
-from core_distill.training.expert_training import ExpertTraining, train_experts
+from core_distill.training.expert_settings import ExpertTraining
+from core_distill.training.expert_training import train_experts
 
 TRAINING = ExpertTraining(num_experts=2, training_epochs=2, training_rate=0.1, training_batch_size=12)
 

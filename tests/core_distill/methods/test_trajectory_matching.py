@@ -13,7 +13,8 @@ from core_distill.engine import Engine, parameters_of
 from core_distill.methods import TrajectoryMatching
 from core_distill.randomness import derive_generator
 from core_distill.synthetic import HardLabels, Pixels, SoftLabels, SyntheticSet
-from core_distill.training.expert_training import ExpertTraining, train_experts
+from core_distill.training.expert_settings import ExpertTraining
+from core_distill.training.expert_training import train_experts
 from core_distill.training.experts import ExpertTrajectories, in_memory
 
 TRAINING = ExpertTraining(num_experts=2, training_epochs=3, training_rate=0.1, training_batch_size=12)

@@ -7,7 +7,7 @@ import torch
 
 from core_distill.methods import TrajectoryMatching
 from core_distill.recipes import condense, expert_folder_name, experts, find_recipe, prepare, train_experts_for
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 
 NAMES = ["mtt", "tesla"]
 TOY = {"steps": 2, "width": 4, "depth": 2, "num_experts": 2, "training_epochs": 2, "inner_steps": 2, "max_start": 1}

@@ -12,7 +12,8 @@ from core_distill.networks import kind_of
 from core_distill.randomness import derive_generator
 from core_distill.training import StackedSgd, expert_group
 from core_distill.training.expert_group import ExpertGroup, groups_of, train_group
-from core_distill.training.expert_training import ExpertTraining, train_experts
+from core_distill.training.expert_settings import ExpertTraining
+from core_distill.training.expert_training import train_experts
 from core_distill.training.experts import ExpertError
 
 TOY = ExpertTraining(num_experts=5, training_epochs=2, training_rate=0.1, training_momentum=0.9, training_batch_size=10)

@@ -13,7 +13,8 @@ from core_distill.augment import Dsa, no_augment
 from core_distill.data import ClassSampler
 from core_distill.networks import ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
-from core_distill.training.expert_training import ExpertTraining, expert_identity, train_experts
+from core_distill.training.expert_settings import ExpertTraining, expert_identity
+from core_distill.training.expert_training import train_experts
 from core_distill.training.experts import ExpertError, ExpertTrajectories, folder_name, in_memory
 
 TOY = ExpertTraining(num_experts=3, training_epochs=2, training_rate=0.1, training_batch_size=10)

@@ -12,7 +12,8 @@ from core_distill.augment import Dsa
 from core_distill.networks import kind_of
 from core_distill.randomness import derive_generator
 from core_distill.training import expert_group
-from core_distill.training.expert_training import ExpertTraining, expert_identity, train_experts
+from core_distill.training.expert_settings import ExpertTraining, expert_identity
+from core_distill.training.expert_training import train_experts
 from core_distill.training.experts import ExpertError
 from core_distill.training.flat_minima import FlatDirection
 

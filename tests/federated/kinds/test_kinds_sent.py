@@ -8,7 +8,7 @@ import torch
 from core_distill.recipes import LABEL_MODES, initial_set, train_experts_for
 from core_distill.synthetic.bounded import BOUNDED
 from core_distill.synthetic.kinds import LABELS, PARAMETRISATIONS
-from core_distill.training.expert_training import ExpertTraining
+from core_distill.training.expert_settings import ExpertTraining
 from federated import (
     Agreement,
     RecordError,
