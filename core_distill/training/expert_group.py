@@ -9,11 +9,11 @@ from torch import Generator, Tensor, nn
 from core_distill.engine import can_stack, parameters_of
 from core_distill.randomness import derive_generator
 from core_distill.training import StackedSgd
+from core_distill.training.expert_settings import ExpertTraining
 from core_distill.types import Batch, NetworkFactory, SiameseAugment
 
 if TYPE_CHECKING:
     from core_distill.data import ClassSampler
-    from core_distill.training.expert_settings import ExpertTraining
 
 AT_ONCE = 10
 """Experts that are trained at once where they can be stacked."""
@@ -22,7 +22,7 @@ TRAJECTORY_BYTES = 8 << 30
 """What their parameters after all epochs may take on the host; of larger networks fewer are trained at once, at least one."""
 
 
-def groups_of(numbers: Sequence[int], example: nn.Module, training: "ExpertTraining") -> list[Sequence[int]]:
+def groups_of(numbers: Sequence[int], example: nn.Module, training: ExpertTraining) -> list[Sequence[int]]:
     """The numbers of experts, in groups that are trained at once; `example` is a network like theirs, where they will be."""
     size = 1
     if can_stack([example] * 2):
@@ -42,7 +42,7 @@ class ExpertGroup:
         self,
         real: "ClassSampler",
         new_network: NetworkFactory,
-        training: "ExpertTraining",
+        training: ExpertTraining,
         numbers: Sequence[int],
         *,
         augment: SiameseAugment,
@@ -84,7 +84,7 @@ class ExpertGroup:
 def train_group(
     real: "ClassSampler",
     new_network: NetworkFactory,
-    training: "ExpertTraining",
+    training: ExpertTraining,
     numbers: Sequence[int],
     *,
     augment: SiameseAugment,

@@ -143,7 +143,7 @@ def test_plain_experts_are_what_they_were_and_flat_ones_are_others(sampler, new_
     flat = expert_identity(sampler, new_network, TOY, augment=Dsa())
     assert flat == identity | {"training_radius": 0.3, "training_gap_weight": 0.4}
     train_experts(sampler, new_network, plain, augment=Dsa(), folder=tmp_path)
-    with pytest.raises(ExpertError, match=r"training_radius is None, now 0.3\); choose another folder"):
+    with pytest.raises(ExpertError, match=r"training_radius is null, now 0.3\); choose another folder"):
         train_experts(sampler, new_network, TOY, augment=Dsa(), folder=tmp_path)
 
 
