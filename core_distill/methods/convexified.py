@@ -21,6 +21,7 @@ from core_distill.matching.convexified import (
 from core_distill.matching.kernels import centred_labels
 from core_distill.methods.adaptive_rate import AdaptiveRate
 from core_distill.methods.temperature import LearnedTemperature
+from core_distill.networks.gaussian import draw_gaussian
 from core_distill.randomness import host_integers
 from core_distill.synthetic import SyntheticSet
 from core_distill.training.pool import NetworkPool
@@ -143,6 +144,7 @@ class ConvexifiedGradients:
     def _start(self, generator: Generator) -> nn.Module:
         network = self.new_network(generator)
         refuse_batch_statistics(network)
+        draw_gaussian(network, generator, weight_std=1.0, bias_std=0.0)
         return network
 
 

@@ -97,8 +97,8 @@ def _paper(name: str, divergence: Divergence, images_per_class: int, data: str) 
 _SOURCE = (
     "released code: 5,000 steps, SGD 1000 on pixels (momentum 0.5, none for reverse KL), 30 draws (10 for reverse KL at 1 and "
     "20 images a class) of noise 0.01, 1,000 real images, inner steps, step size and epochs by budget, real initialisation, "
-    "DSA, 100 experts of 50 epochs; departs: one draw of the augmentation a loss for one each, of which reverse KL's code "
-    "leaves the synthetic losses out"
+    "DSA, 100 experts of 50 epochs (at 50 images a class the values for 20); departs: one draw of the augmentation for all "
+    "images of a loss, for one an image and a draw of parameters, of which reverse KL's code leaves the synthetic losses out"
 )
 
 _TUNED = "tried on digits' validation part"

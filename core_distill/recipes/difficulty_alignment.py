@@ -87,7 +87,9 @@ def _full(recipe: Recipe, values: dict[str, float], data: str) -> Recipe:
     return changed.because(
         f"{told_of(data, TABLED)}the released settings, 10,000 steps, 100 experts of 100 epochs (rho {RADIUS}, alpha "
         f"{_GAP_WEIGHT}); whitening is left out. Labels have momentum {_MOMENTUM} as the images (published {_LABEL_MOMENTUM}) at 5 "
-        f"times their published rate, which goes as far; they start at the mean of all experts' logits (published: {asked}). "
+        f"times their published rate, which goes as far; they start at the mean of all experts' logits (published: {asked}), and "
+        "images "
+        "at ones that this mean recognises (published: that the first expert does). "
         "An update above the loss limit keeps its momentum. Evaluation does not use the learned step size"
     )
 

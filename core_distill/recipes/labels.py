@@ -29,7 +29,7 @@ def hard(slots: Slots) -> HardLabels:
 
 
 def soft(slots: Slots, *, confidence: float = 0.9) -> SoftLabels:
-    """Learned probabilities, `confidence` of the slot's class at first."""
+    """Learned probabilities, `confidence` of the slot's class at first; 0 is the same for all classes."""
     return SoftLabels.starting_at(slots.targets, slots.num_classes, confidence=confidence)
 
 

@@ -5,7 +5,7 @@ import functools
 from core_distill.methods import UnrolledTraining
 from core_distill.recipes.optimizers import adam, clipped_sgd
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, told_of
 from core_distill.synthetic.addressable_memory import AddressableMemory
 from core_distill.synthetic.initialise import noise, real_images
 
@@ -20,7 +20,8 @@ def linba(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
         name="linba",
         paper="Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks, arXiv 2206.02916",
         source=(
-            "released example (CIFAR-10, 1 image a class): 16 bases of half the side, 64 real images a class, inner SGD 0.01 "
+            f"{told_of(data, ('cifar10',))}released example (CIFAR-10, 1 image a class): 16 bases of half the side, 640 real "
+            "images over all classes for 64 of each (of ten at a time), inner SGD 0.01 "
             "momentum 0.9, outer SGD 0.1 momentum 0.5 clipped to norm 2, Xavier numbers, 500,000 steps at most; for larger "
             "budgets 16 bases for each image a class, which keeps their slots (115 on CIFAR-10; untuned); departs: 152 inner "
             "steps that take quarters of the slots in turn for 150 of 32 random ones a class; no penalty on coefficients, "

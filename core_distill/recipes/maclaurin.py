@@ -21,11 +21,12 @@ def maclaurin(*, images_per_class: int, data: str = "", schedule: Schedule = "pa
         name="maclaurin",
         paper="Gradient-based Hyperparameter Optimization through Reversible Learning, arXiv 1502.03492",
         source=(
-            "paper: 100 steps of momentum 0.9 on the whole set, Adam 0.04 on hyperparameters, 10,000 images to judge by, as in "
-            "its experiments on schedules and on training data; departs: images, labels and step sizes together (the paper "
-            "learns images, or step sizes), ConvNet with a fresh start each time for a linear or small network and a fixed "
-            "start, 2,000 steps for 50, step sizes from 0.02 at 0.04 of that, noise for blank images, labels are probabilities "
-            "from 0.9, no weight penalty; untuned"
+            "100 steps and Adam 0.04 of its experiment on schedules (there on minibatches, judged by training error), momentum "
+            "0.9, the whole set and 10,000 images to judge by of the one on training data (whose released code has 20 steps at "
+            "0.1 in our momentum, and 40 updates of gradient descent at 1); departs: images, labels and step sizes together (the "
+            "paper learns images, or step sizes), ConvNet with a fresh start each time for a linear or small network and a fixed "
+            "start, 2,000 steps, step sizes from 0.02 at 0.04 of that, noise of standard deviation 1 for 0.01, labels are "
+            "probabilities from 0.9, no weight penalty; untuned"
         ),
         method=functools.partial(
             UnrolledTraining, batch_size=10_000, inner_steps=1, inner_epochs=100, inner_momentum=0.9

@@ -25,13 +25,14 @@ _CUTMIX_SHARE = 0.5
 class _Values(NamedTuple):
     """Of a data set, at 10 images a class; rates are for pixels from 0 to 1.
 
-    `operations` and `cutmix_share` are those for several images in one.
+    `operations` and `cutmix_share` are those for several images in one; `network_images` the whole batches that the released
+    code makes of 500 and 2,000.
     """
 
     distance: Distance
     rate: float
     early_rate: float
-    network_images: int = 500
+    network_images: int = 512
     num_classes: int = 10
     operations: tuple[str, ...] = _OPERATIONS
     cutmix_share: float = _CUTMIX_SHARE
@@ -39,8 +40,8 @@ class _Values(NamedTuple):
 
 _DIGITS = _Values(convolution_l1, 1e-4, 1e-4, operations=("color", "crop"), cutmix_share=0.0)
 _PUBLISHED = {
-    "cifar10": _Values(convolution_squared, 5e-3, 1e-2, network_images=2_000),
-    "cifar100": _Values(convolution_squared, 5e-3, 1e-2, network_images=2_000, num_classes=100),
+    "cifar10": _Values(convolution_squared, 5e-3, 1e-2, network_images=2_048),
+    "cifar100": _Values(convolution_squared, 5e-3, 1e-2, network_images=2_048, num_classes=100),
     "digits": _DIGITS,
     "fashion-mnist": _Values(convolution_l1, 1e-4 * (28 / 32) ** 2, 1e-4 * (28 / 32) ** 2),
     "mnist": _DIGITS,
@@ -67,8 +68,10 @@ def dream(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
     recipe = _representative(_paper(images_per_class, data, _values(data)))
     if schedule == "paper":
         return recipe
-    changed = _shortened(recipe, steps=240).with_values({"batch_size": 64, "candidates": 256})
-    return changed.because(f"{_shortened_source(changed)}, but batch 64, chosen from 256 random images of each class")
+    changed = _shortened(recipe, steps=240).with_values({"batch_size": 64, "network_batch_size": 64, "candidates": 256})
+    return changed.because(
+        f"{_shortened_source(changed)}, but batches of 64, chosen from 256 random images of each class"
+    )
 
 
 def idc_i(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
@@ -103,7 +106,8 @@ def _paper(images_per_class: int, data: str, values: _Values) -> Recipe:
         source=f"{_told_of(data)}released code: 2 x 2 images in one, 2,000 networks of 100 losses a class, a class at a time, "
         f"batch 64, {values.network_images} real images between losses, SGD momentum 0.5, its rate of "
         f"{values.rate:.3g} for pixels from 0 to 1 and 10 images a class, brought to normalised pixels (divided by std squared); "
-        f"pixels are not clamped{'' if values.cutmix_share else _NEITHER}",
+        "pixels are not clamped, and first images shrunk by averaging, not by leaving pixels "
+        f"out{'' if values.cutmix_share else _NEITHER}",
         method=functools.partial(
             RealTrainedMatching,
             distance=values.distance,
@@ -123,10 +127,11 @@ def _paper(images_per_class: int, data: str, values: _Values) -> Recipe:
 
 def _representative(recipe: Recipe) -> Recipe:
     return dataclasses.replace(
-        recipe.with_values({"batch_size": 128}),
+        recipe.with_values({"batch_size": 128, "network_batch_size": 128}),
         name="dream",
         paper="DREAM: Efficient Dataset Distillation by Representative Matching, arXiv 2302.14416",
-        source=f"{recipe.source.replace('batch 64', 'batch 128')}; the real images nearest to 128 cluster centres of each class, "
+        source=f"{recipe.source.replace('batch 64', 'batch 128, also for networks')}; the real images nearest to 128 cluster "
+        "centres of each class, "
         "chosen from all of it for 10 losses (released code, which has IDC's other values and as many networks; the paper says "
         "that an eighth of them is enough). Departs: features are those of a fresh network, not of the one that is matched on; "
         "images start at random real ones, not at cluster centres",
@@ -143,7 +148,8 @@ def _accelerated(recipe: Recipe, data: str) -> Recipe:
         paper="Accelerating Dataset Distillation via Model Augmentation, arXiv 2212.06152",
         source=f"{_told_of(data)}IDC's values with those of the released code, which does not start as it is: 500 networks, each "
         f"one of 5 trained for 2 epochs, perturbed by 0.01 to 0.09, rate {values.early_rate:.3g} for pixels from 0 to 1; "
-        f"those 5 are trained without CutMix and weight decay{'' if values.cutmix_share else _NEITHER}",
+        "those 5 are trained without CutMix and weight decay and see one of color, crop and cutout at a time, for color and crop "
+        f"together; pixels are not clamped{'' if values.cutmix_share else _NEITHER}",
         method=functools.partial(EarlyStageMatching, inner=inner, expert_epochs=_EXPERTS.training_epochs),
         steps=_EARLY_NETWORKS * _LOSSES * values.num_classes,
         image_learning_rate=_rate(values.early_rate, data, recipe.images_per_class),

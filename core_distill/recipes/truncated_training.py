@@ -6,7 +6,7 @@ from core_distill.augment import Dsa, dsa_for
 from core_distill.methods import TruncatedTraining
 from core_distill.recipes.optimizers import adam
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, told_of
 from core_distill.synthetic.initialise import noise, real_images
 
 _CHANGES = ("flip", "rotate")
@@ -18,10 +18,12 @@ def rat_bptt(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
         name="rat-bptt",
         paper="Embarrassingly Simple Dataset Distillation, arXiv 2311.07025",
         source=(
-            "released code for CIFAR-10 at 10 images a class: the last 60 of up to 200 steps, Adam 0.001 inside and outside, "
-            "batch 5000, 600,000 steps (60,000 epochs), flip and rotate, gradients cut at twice their usual norm; departs: "
-            "noise without clusters by class, rotations of DSA (15 degrees) with a draw an image, windows drawn for each loss "
-            "(once an epoch there), no whitening, evaluation by SGD"
+            f"{told_of(data, ('cifar10',))}released code for CIFAR-10 at 10 images a class: the last 60 of up to 200 steps, Adam "
+            "0.001 inside and outside, "
+            "batch 5000, 600,000 steps (60,000 epochs), flip and rotate (15 degrees, a draw an image), gradients cut at twice "
+            "their "
+            "usual norm; departs: noise of standard deviation 1 for noise of length 1 an image, windows drawn for each loss (once "
+            "an epoch there), no whitening, evaluation by SGD"
         ),
         method=functools.partial(TruncatedTraining, batch_size=5000, inner_steps=200, window=60, clip=2.0),
         images_per_class=images_per_class,

@@ -46,11 +46,15 @@ class SoftLabels(nn.Module):
     def starting_at(cls, targets: Tensor, num_classes: int, *, confidence: float = 0.9) -> Self:
         """Labels that give each slot's class in `targets (slots,)` the probability `confidence`, the others the rest.
 
-        Raises `ValueError` for a confidence outside [1 / num_classes, 1).
+        A confidence of 0 gives all classes the same. Raises `ValueError` for others outside [1 / num_classes, 1).
         """
         _check_targets(targets, num_classes)
+        if not confidence:
+            return cls(torch.zeros(len(targets), num_classes, device=targets.device))
         if not 1 / num_classes <= confidence < 1:
-            raise ValueError(f"confidence must lie in [{1 / num_classes:.3g}, 1), got {confidence}")
+            raise ValueError(
+                f"confidence must be 0, for uniform, or lie in [{1 / num_classes:.3g}, 1), got {confidence}"
+            )
         others = (1 - confidence) / (num_classes - 1)
         return cls(F.one_hot(targets, num_classes) * math.log(confidence / others))
 

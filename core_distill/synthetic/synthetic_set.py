@@ -183,7 +183,7 @@ class SyntheticSet(nn.Module):
     def constrain(self) -> None:
         """Bring what is learned back to where it has a meaning, after an update: step sizes to `SMALLEST_STEP_SIZE` or more.
 
-        Gradient descent with this projection (TESLA's released code does the same) needs no other form of the number.
+        Gradient descent with this projection (HaBa's released code does the same, at 0.001) needs no other form of the number.
         """
         if self.learn_step_size:
             self.step_size.clamp_(min=SMALLEST_STEP_SIZE)

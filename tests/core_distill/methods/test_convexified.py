@@ -13,6 +13,7 @@ from core_distill.matching.kernels import centred_labels
 from core_distill.methods import ConvexifiedGradients, convexified
 from core_distill.methods.adaptive_rate import AdaptiveRate
 from core_distill.networks import ConvNet, batch_norm, network_factory
+from core_distill.networks.gaussian import draw_gaussian
 from core_distill.randomness import derive_generator
 from core_distill.recipes import condense, find_recipe, prepare
 from core_distill.types import Stateful
@@ -44,6 +45,7 @@ def by_hand(plan, stretch=1.0):
     generator, method = derive_generator(4), plan.method
     torch.randint(2, (), generator=generator)
     network = method.new_network(generator)
+    draw_gaussian(network, generator, weight_std=1.0, bias_std=0.0)
     real = method.real.batch(method.batch_size, generator)
     images, labels = plan.synthetic.batch()[:2]
     targets = centred_labels(labels, 3)
@@ -74,6 +76,17 @@ def test_the_gradient_is_the_direct_one_and_the_shortened_implicit_one(labels, s
     product.backward()
     for one, other in zip(plans[0].synthetic.parameters(), plans[1].synthetic.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_networks_start_as_the_released_ones(sampler):
+    """Weights of variance 1 / fan-in and no biases: the ridge is not relative to the kernel, whose size they decide."""
+    plan = prepare(sampler, toy(width=32), seed=0)
+    network = plan.method._start(derive_generator(0))
+    for name, value in network.named_parameters():
+        if name.endswith("bias"):
+            assert not value.any()
+        else:
+            assert value.std().item() == pytest.approx(value[0].numel() ** -0.5, rel=0.1)
 
 
 def test_a_network_trains_after_its_loss_and_the_temperature_moves(sampler):

@@ -17,10 +17,10 @@ def values_of(name, images_per_class, data, schedule="paper"):
 @pytest.mark.parametrize(
     ("images_per_class", "expected"),
     [
-        (1, {"inner_steps": 50, "max_start": 2, "step_size": 0.01, "step_learning_rate": 1e-7}),
-        (2, {"inner_steps": 50, "max_start": 2, "step_size": 0.01, "step_learning_rate": 1e-7}),
-        (11, {"inner_steps": 30, "max_start": 20, "step_size": 0.001, "step_learning_rate": 1e-5}),
-        (51, {"inner_steps": 30, "max_start": 20, "step_size": 0.01, "step_learning_rate": 1e-5}),
+        (1, {"inner_steps": 50, "max_start": 2, "step_size": 0.01, "step_learning_rate": 5e-8}),
+        (2, {"inner_steps": 50, "max_start": 2, "step_size": 0.01, "step_learning_rate": 5e-8}),
+        (11, {"inner_steps": 30, "max_start": 20, "step_size": 0.001, "step_learning_rate": 5e-6}),
+        (51, {"inner_steps": 30, "max_start": 20, "step_size": 0.01, "step_learning_rate": 5e-6}),
     ],
 )
 def test_haba_by_bases_a_class(images_per_class, expected):

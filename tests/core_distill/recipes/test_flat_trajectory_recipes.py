@@ -118,7 +118,7 @@ def test_experts_of_another_network_or_training_are_refused(sampler, tmp_path):
     recipe = toy("ftd")
     train_experts_for(sampler, recipe, folder=tmp_path)
     for changes, told in [
-        ({"width": 5}, "network is"),
+        ({"width": 5}, "network.options.width is 4, now 5"),
         ({"training_gap_weight": 1.0}, "training_gap_weight is 0.3, now 1.0"),
     ]:
         with pytest.raises(ExpertError, match=rf"{told}.*choose another folder"):

@@ -43,3 +43,11 @@ def test_what_can_be_set_from_the_command_line():
         "regularisation": 1e-4,
         "labels": "hard",
     }
+
+
+def test_targets_of_a_hundred_classes_start_smaller():
+    scales = {
+        data: find_recipe("frepo", images_per_class=1, data=data).values()["label_scale"]
+        for data in ("cifar10", "cifar100")
+    }
+    assert scales == {"cifar10": 1.0, "cifar100": 0.316}

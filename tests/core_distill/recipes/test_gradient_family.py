@@ -55,11 +55,11 @@ def test_published_values_of_multilevel_matching():
 @pytest.mark.parametrize(
     ("data", "distance", "rate", "network_images", "steps"),
     [
-        ("cifar10", convolution_squared, 5e-3 / 0.2009**2, 2_000, 2_000_000),
-        ("cifar100", convolution_squared, 5e-3 / 0.2666**2, 2_000, 20_000_000),
-        ("svhn", convolution_squared, 5e-3 / 0.1980**2, 500, 2_000_000),
-        ("mnist", convolution_l1, 1e-4 / 0.3081**2, 500, 2_000_000),
-        ("fashion-mnist", convolution_l1, 1e-4 * 0.765625 / 0.3530**2, 500, 2_000_000),
+        ("cifar10", convolution_squared, 5e-3 / 0.2009**2, 2_048, 2_000_000),
+        ("cifar100", convolution_squared, 5e-3 / 0.2666**2, 2_048, 20_000_000),
+        ("svhn", convolution_squared, 5e-3 / 0.1980**2, 512, 2_000_000),
+        ("mnist", convolution_l1, 1e-4 / 0.3081**2, 512, 2_000_000),
+        ("fashion-mnist", convolution_l1, 1e-4 * 0.765625 / 0.3530**2, 512, 2_000_000),
     ],
 )
 def test_published_values_of_idc(data, distance, rate, network_images, steps):
@@ -118,7 +118,7 @@ def test_published_values_of_acc_dd():
     expected = {
         "expert_epochs": 2,
         "largest_push": 0.09,
-        "network_images": 2_000,
+        "network_images": 2_048,
         "num_experts": 5,
         "outer_steps": 100,
         "smallest_push": 0.01,

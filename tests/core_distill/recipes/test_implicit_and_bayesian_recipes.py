@@ -24,7 +24,7 @@ def test_published_values_of_implicit_differentiation():
         "momentum": 0.5,
         "optimizer": "adam",
         "steps": 1000,
-        "terms": 10,
+        "terms": 11,
         "weight_decay": 0.0,
     }
     assert {key: recipe.values()[key] for key in expected} == expected

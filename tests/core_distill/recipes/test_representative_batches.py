@@ -62,7 +62,13 @@ def test_several_processes_refuse_them(sampler):
 def test_published_values_of_dream(data):
     recipe, idc = (find_recipe(name, images_per_class=10, data=data) for name in ("dream", "idc"))
     assert recipe.method.func is RealTrainedMatching
-    expected = {"batches": "representative", "batch_size": 128, "candidates": 0, "refresh": 10}
+    expected = {
+        "batches": "representative",
+        "batch_size": 128,
+        "network_batch_size": 128,
+        "candidates": 0,
+        "refresh": 10,
+    }
     assert recipe.values() == idc.values() | expected
     assert recipe.describe()["functions"] == idc.describe()["functions"]
     assert "Departs" in recipe.source

@@ -47,6 +47,12 @@ def test_tesla_is_truncated_with_the_factor_its_code_loses():
     assert "here 500" in recipe.source
     assert find_recipe("mtt", images_per_class=1).values()["truncated"] is False
     assert find_recipe("tesla", images_per_class=10).values()["image_learning_rate"] == 100.0
+    rates = {
+        ipc: find_recipe("tesla", images_per_class=ipc, data="cifar100").image_learning_rate for ipc in (1, 10, 50)
+    }
+    assert rates == {1: 1000.0, 10: 1000.0, 50: 500.0}
+    assert {find_recipe("tesla", images_per_class=ipc).steps for ipc in (1, 10, 50)} == {10_000}
+    assert "5,000" not in find_recipe("tesla", images_per_class=10).source
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,6 +1,9 @@
 """The values of LD, RaT-BPTT, Maclaurin and SLDD for texts: published ones, and what the CPU schedule says of its own."""
 
+import math
+
 import pytest
+import torch
 
 from core_distill.methods import LabelDistillation, RidgeLabelDistillation, TruncatedTraining, UnrolledTraining
 from core_distill.networks import TextCNN
@@ -16,7 +19,9 @@ PUBLISHED = {
             "base_batch_size": 50,
             "network_rate": 0.001,
             "patience": 50,
-            "label_learning_rate": 0.001,
+            "label_learning_rate": 0.0111,
+            "confidence": 0.0,
+            "steps": 17_600,
         },
     ),
     "ld-ridge": (
@@ -72,6 +77,43 @@ def test_the_values_say_everything(name):
 @pytest.mark.parametrize(("data", "images_per_class", "patience"), [("", 10, 50), ("", 50, 200), ("cifar100", 1, 100)])
 def test_patience_follows_data_and_budget(data, images_per_class, patience):
     assert find_recipe("ld", images_per_class=images_per_class, data=data).values()["patience"] == patience
+
+
+@pytest.mark.parametrize(
+    ("data", "images_per_class", "steps", "base", "rate"),
+    [
+        ("mnist", 10, 19_600, 50, 0.0111),
+        ("mnist", 20, 39_200, 50, 0.0111),
+        ("cifar10", 1, 17_600, 50, 0.0111),
+        ("cifar10", 50, 35_200, 50, 0.0111),
+        ("cifar100", 1, 35_200, 100, 0.101),
+    ],
+)
+def test_labels_alone_are_learned_for_as_long_and_as_fast_as_released(data, images_per_class, steps, base, rate):
+    for name in ("ld", "ld-ridge"):
+        found = find_recipe(name, images_per_class=images_per_class, data=data).values()
+        assert (found["steps"], found["base_batch_size"], found["label_learning_rate"]) == (steps, base, rate)
+
+
+def test_step_sizes_start_where_the_data_have_them():
+    for name in ("dd", "sldd"):
+        found = {
+            data: find_recipe(name, images_per_class=10, data=data) for data in ("cifar10", "mnist", "fashion-mnist")
+        }
+        assert [(one.step_size, one.step_learning_rate) for one in found.values()] == [
+            (0.001, 1e-5),
+            *[(0.02, 2e-4)] * 2,
+        ]
+
+
+def test_a_small_step_of_logits_moves_labels_as_far_as_the_published_one_of_probabilities():
+    """LD's labels start uniform, SLDD's at 0.9 for ours; the gradient step of Adam is its rate."""
+    for name, start, published in (("ld", "uniform", 0.001), ("sldd", "sure", 0.01)):
+        recipe = find_recipe(name, images_per_class=1, data="cifar10")
+        logits = torch.zeros(10) if start == "uniform" else torch.eye(10)[0] * math.log(0.9 / (0.1 / 9))
+        moved = logits.clone()
+        moved[0] += 0.01 * recipe.label_learning_rate
+        assert (moved.softmax(0) - logits.softmax(0))[0].item() == pytest.approx(0.01 * published, rel=0.02)
 
 
 @pytest.mark.parametrize(("data", "augment"), [("fashion-mnist", "flip,rotate"), ("digits", "rotate")])

@@ -40,9 +40,16 @@ def test_soft_labels_are_learned_through_the_softmax():
     assert labels.logits.grad[[0, 2, 3]].abs().sum() == 0
 
 
+def test_soft_labels_without_confidence_are_uniform():
+    labels = SoftLabels.starting_at(TARGETS, 3, confidence=0.0)
+    assert torch.equal(labels(torch.arange(4)), torch.full((4, 3), 1 / 3))
+
+
 @pytest.mark.parametrize("confidence", [0.3, 1.0, -1.0])
 def test_a_confidence_that_is_none_is_refused(confidence):
-    with pytest.raises(ValueError, match=rf"confidence must lie in \[0\.333, 1\), got {confidence}"):
+    with pytest.raises(
+        ValueError, match=rf"confidence must be 0, for uniform, or lie in \[0\.333, 1\), got {confidence}"
+    ):
         SoftLabels.starting_at(TARGETS, 3, confidence=confidence)
 
 
