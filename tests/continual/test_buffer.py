@@ -249,7 +249,7 @@ def test_a_file_of_another_buffer_is_refused(stream, recipe, tmp_path):
     path = tmp_path / "buffer.safetensors"
     buffer = fill(DistilledBuffer(12, recipe, seed=2), stream)
     buffer.save(path)
-    with pytest.raises(ValueError, match="seed: 2 there, 3 now"):
+    with pytest.raises(ValueError, match="seed is 2, now 3"):
         DistilledBuffer(12, recipe, seed=3).load(path)
     with pytest.raises(ValueError, match="another run"):
         DistilledBuffer(12, recipe.with_values({"steps": 3}), seed=2).load(path)

@@ -173,7 +173,9 @@ def test_the_default_depth_fits_the_image(side, depth):
 
 @pytest.mark.parametrize("architecture", [ConvNet, LeNet, ResNet18])
 def test_vectors_are_refused_with_a_way_out(architecture):
-    with pytest.raises(ValueError, match=r"\(channels, height, width\).*got \(64,\).*MLP"):
+    with pytest.raises(
+        ValueError, match=r"\(channels, height, width\).*got \(64,\).*network=mlp for inputs of any shape"
+    ):
         architecture((64,), 10)
 
 
