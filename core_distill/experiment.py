@@ -136,7 +136,8 @@ def run_experiment(
     """Run, or go on with, an experiment in the folder `out`; returns the content of its `results.json`.
 
     The folder holds the checkpoint, the artefact, its picture and the results; see `RunFolder`. Every score is written as
-    soon as it is there. A run that is finished does nothing more, whatever else of it was deleted since.
+    soon as it is there. A run whose results say that it is finished, and whose artefact is there, computes nothing
+    more, even without checkpoint and experts; its picture is drawn again.
 
     A recipe with experts keeps them in `experts_folder`, which runs may share, by default in `out`; training them took
     `expert_seconds`, whichever run did it, and making the initial set, with what it trains, `start_seconds`. Bytes of
@@ -147,14 +148,14 @@ def run_experiment(
     identity = experiment.identity()
     if not processes.is_leader:
         processes.wait()
-        if is_finished(out):
+        if processes.told(False, experiment.device):
             return {}
         checkpoint = Checkpoint(checkpoint_of(out), identity=identity, read_only=True)
         _distilled(experiment, checkpoint, experts_folder or out / "experts", silent, processes)
         return {}
     folder = RunFolder(out, identity=identity)
     processes.wait()
-    if is_finished(out):
+    if processes.told(is_finished(out), experiment.device):
         _drawn_release(folder)
         return folder.results()
     results = folder.results() or {
@@ -164,6 +165,8 @@ def run_experiment(
         "scores": {},
         "test_set": "not used",
     }
+    if results.pop("finished", False):  # its release was deleted: not until the new one has its scores
+        folder.write_results(results)
     try:
         checkpoint = folder.checkpoint(every_seconds=experiment.checkpoint_seconds)
         synthetic, seconds = _distilled(experiment, checkpoint, experts_folder or out / "experts", show, processes)

@@ -96,6 +96,12 @@ class Processes:
             with _telling_of_loss():
                 torch.distributed.barrier()
 
+    def told(self, said: bool, device: torch.device | str) -> bool:
+        """What the leader says, known to all; what the others say does not count. Raises `LostProcessError`."""
+        flag = torch.tensor([float(said and self.is_leader)], device=device)
+        self.add([flag])
+        return bool(flag)
+
     @contextlib.contextmanager
     def leader_first(self) -> Iterator[None]:
         """The leader runs the block before the others: what it downloads or writes, they find."""

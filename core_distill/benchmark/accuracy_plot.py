@@ -6,8 +6,8 @@ from typing import Any
 
 from core_distill.benchmark.accuracy_lines import Line
 
-_DECADES = 5.0
-"""How far apart sizes are, largest to smallest, from which on a logarithmic scale shows more."""
+_WIDE = 5.0
+"""Largest size over smallest from which on a logarithmic scale shows more."""
 
 
 def draw(found: Sequence[Line]) -> bytes:
@@ -25,8 +25,8 @@ def draw(found: Sequence[Line]) -> bytes:
     names = list(dict.fromkeys(line.what for line in done))
     colours = {name: f"C{number % 10}" for number, name in enumerate(names)}
     sizes = [float(line.num_bytes) for line in done]
-    spans_decades = bool(sizes) and max(sizes) > _DECADES * min(sizes)
-    by_bytes.set(xlabel="bytes", ylabel="test accuracy, %", xscale="log" if spans_decades else "linear")
+    is_wide = bool(sizes) and max(sizes) > _WIDE * min(sizes)
+    by_bytes.set(xlabel="bytes", ylabel="test accuracy, %", xscale="log" if is_wide else "linear")
     by_bytes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     by_bytes.xaxis.set_minor_formatter(NullFormatter())
     by_minutes.set(xlabel="minutes of distillation, experts and start (dotted: real images)")

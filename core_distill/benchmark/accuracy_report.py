@@ -93,7 +93,7 @@ def numbers(results: Mapping[str, Any]) -> str:
     found, names = lines(results), selections(results)
     text = io.StringIO()
     own = ("set", "kind", "images_per_class", "accuracy", "spread", "scores", "bytes")
-    header = (*own, *_COUNTED, "failed", *(f"above_{name}" for name in names))
+    header = (*own, *_COUNTED, "failed", "num_failed", *(f"above_{name}" for name in names))
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()
     for line in found:
@@ -102,14 +102,16 @@ def numbers(results: Mapping[str, Any]) -> str:
             "kind": line.kind,
             "images_per_class": line.images_per_class,
             "failed": line.failed,
+            "num_failed": line.num_failed,
         }
         if line.accuracies:
-            told |= {"accuracy": line.accuracy, "spread": line.spread, "scores": len(line.accuracies)}
+            told |= {"accuracy": line.accuracy, "scores": len(line.accuracies)}
+            told |= {"spread": line.spread} if len(line.accuracies) > 1 else {}
             told |= {"bytes": line.num_bytes, **{name: line.mean(name) for name in _COUNTED}}
         if line.accuracies and line.kind != "baseline":
             others = {name: beside(line, name, found) for name in names}
             told |= {f"above_{name}": line.accuracy - other.accuracy for name, other in others.items() if other}
-        writer.writerow({name: f"{value:.7g}" if isinstance(value, float) else value for name, value in told.items()})
+        writer.writerow({name: f"{value:.10g}" if isinstance(value, float) else value for name, value in told.items()})
     return text.getvalue()
 
 
@@ -120,7 +122,7 @@ def _marked(row: Sequence[str]) -> str:
 def write_report(results: Mapping[str, Any], out: Path) -> list[str]:
     """Write `accuracy.md`, `accuracy.csv` and `accuracy.png` to `out`; the names written.
 
-    Raises `ModuleNotFoundError` after the others were written where matplotlib is not installed.
+    Raises `ModuleNotFoundError` after the others were written where matplotlib or adjustText is not installed.
     """
     write_atomically(out / "accuracy.md", f"# Accuracy\n\n{markdown(results)}\n".encode())
     write_atomically(out / "accuracy.csv", numbers(results).encode())

@@ -121,9 +121,9 @@ def distill(
             experiment, out, experts_folder=experts, command=typed_command(), show=progress, processes=processes
         )
     if processes.is_leader:
-        _report(results, out)
+        _report(results, out, written="written" if not done_before else "in the folder")
         if done_before:
-            console().print("the run was finished before, and nothing was done now", markup=False)
+            console().print("the run was finished before: nothing was computed anew", markup=False)
 
 
 def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, object]) -> None:
@@ -162,7 +162,7 @@ def _shared_experts(experiment: "Experiment") -> Path | None:
     return Path("runs") / expert_folder_name(data.train, recipe, data=data.name, engine=experiment.engine)
 
 
-def _report(results: dict[str, Any], out: Path) -> None:
+def _report(results: dict[str, Any], out: Path, *, written: str) -> None:
     from core_distill.evaluation import Score
 
     rows = [
@@ -190,4 +190,4 @@ def _report(results: dict[str, Any], out: Path) -> None:
     peak = megabytes(results["distillation_peak_bytes"])
     screen.print(f"distillation took {results['distillation_seconds']:.0f} s and {peak} at its peak", markup=False)
     files = [file for file in ("synthetic.safetensors", "images.png", "results.json") if (Path(out) / file).exists()]
-    screen.print(f"written: {out}/{', '.join(files)}", markup=False)
+    screen.print(f"{written}: {out}/{', '.join(files)}", markup=False)

@@ -38,6 +38,9 @@ class ConvexifiedGradients:
     A loss has the direct gradient, at a fixed body of the network, plus the implicit one, through where the body ends, at
     most as long as the direct one. Images and labels get both. A synthetic image's target is its label minus 1 / c.
 
+    Networks start at weights of variance 1 / fan-in without biases, whatever `new_network` drew, as the released code's do:
+    the ridge is not relative to the kernel, whose size they decide.
+
     Pool, temperature and rates live in the method and go on from one `distill` to the next: a run of its own needs a method
     of its own.
 

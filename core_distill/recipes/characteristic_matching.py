@@ -88,5 +88,5 @@ def _by_sgd(paper: Recipe) -> Recipe:
     )
     return changed.because(
         f"released configuration: SGD 0.01 momentum 0.5 on pixels from 0 to 1, for normalised ones {rate:g}; else as for other "
-        f"budgets (`stillroom recipes ncfm --data cifar100 --ipc 1`); {_DEPARTURES}"
+        f"budgets (`stillroom recipes ncfm --data cifar100 --ipc 1`); {_DEPARTURES.replace('Adam without', 'SGD without')}"
     )

@@ -31,7 +31,8 @@ def train_experts_for(
 ) -> ExpertTrajectories | None:
     """The experts of a recipe on `real`, see `train_experts`; `None` where it has none.
 
-    What the recipe's method says against its values, it says before they are trained.
+    What the recipe's method says against its values, it says before they are trained. Raises `ValueError` where `folder` is
+    that of a run.
     """
     if recipe.experts is None:
         return None

@@ -19,14 +19,15 @@ _DEPARTURES = (
 def frepo(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """FRePo (arXiv 2206.00719). `paper`: 500,000 steps of 1,024 real images; `cpu`: sized for ten minutes.
 
-    `data` changes the scale of targets, sqrt(10 / classes).
+    `data` changes the scale of targets: sqrt(10 / 100) for cifar100, else 1.
     """
     classes = 100 if data == "cifar100" else 10
     paper = Recipe(
         name="frepo",
         paper="Dataset Distillation using Neural Feature Regression, arXiv 2206.00719",
         source="released code: 500,000 steps, batch 1,024, rate 0.0003 down a cosine to a tenth, 10 networks replaced after "
-        f"100 steps of Adam 0.0003, regularisation 0.000001, real initialisation, no augmentation; {_DEPARTURES}",
+        "100 steps of Adam 0.0003, regularisation 0.000001, targets scaled by sqrt(10 / 100) for CIFAR-100 (there at the start "
+        f"alone), real initialisation, no augmentation; {_DEPARTURES}",
         method=functools.partial(
             KernelRegression,
             batch_size=1024,

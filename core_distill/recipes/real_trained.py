@@ -48,6 +48,7 @@ _PUBLISHED = {
     "svhn": _Values(convolution_squared, 5e-3, 5e-3),
 }
 _NEITHER = "; neither cutout nor CutMix, which the released code leaves out for MNIST with several images in one"
+_SHRUNK = ", and first images shrunk by averaging, not by leaving pixels out"
 _LOSSES = 100
 _NETWORKS = 2_000
 _EARLY_NETWORKS = 500
@@ -78,7 +79,7 @@ def idc_i(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
     """IDC-I (arXiv 2205.14959, section 5): IDC on plain images. `data` as for `idc`."""
     values = _values(data)._replace(operations=_OPERATIONS, cutmix_share=_CUTMIX_SHARE)
     recipe = _idc(images_per_class, data, values, schedule)
-    source = recipe.source.replace("2 x 2 images in one, ", "")
+    source = recipe.source.replace("2 x 2 images in one, ", "").replace(_SHRUNK, "")
     return dataclasses.replace(recipe, name="idc-i", source=source, images=Pixels.starting_at)
 
 
@@ -106,8 +107,7 @@ def _paper(images_per_class: int, data: str, values: _Values) -> Recipe:
         source=f"{_told_of(data)}released code: 2 x 2 images in one, 2,000 networks of 100 losses a class, a class at a time, "
         f"batch 64, {values.network_images} real images between losses, SGD momentum 0.5, its rate of "
         f"{values.rate:.3g} for pixels from 0 to 1 and 10 images a class, brought to normalised pixels (divided by std squared); "
-        "pixels are not clamped, and first images shrunk by averaging, not by leaving pixels "
-        f"out{'' if values.cutmix_share else _NEITHER}",
+        f"pixels are not clamped{_SHRUNK}{'' if values.cutmix_share else _NEITHER}",
         method=functools.partial(
             RealTrainedMatching,
             distance=values.distance,
@@ -148,8 +148,8 @@ def _accelerated(recipe: Recipe, data: str) -> Recipe:
         paper="Accelerating Dataset Distillation via Model Augmentation, arXiv 2212.06152",
         source=f"{_told_of(data)}IDC's values with those of the released code, which does not start as it is: 500 networks, each "
         f"one of 5 trained for 2 epochs, perturbed by 0.01 to 0.09, rate {values.early_rate:.3g} for pixels from 0 to 1; "
-        "those 5 are trained without CutMix and weight decay and see one of color, crop and cutout at a time, for color and crop "
-        f"together; pixels are not clamped{'' if values.cutmix_share else _NEITHER}",
+        f"those 5 are trained without CutMix and weight decay and see one of {' and '.join(values.operations)} at a time, for "
+        f"color and crop together; pixels are not clamped{_SHRUNK}{'' if values.cutmix_share else _NEITHER}",
         method=functools.partial(EarlyStageMatching, inner=inner, expert_epochs=_EXPERTS.training_epochs),
         steps=_EARLY_NETWORKS * _LOSSES * values.num_classes,
         image_learning_rate=_rate(values.early_rate, data, recipe.images_per_class),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, told_of
 from core_distill.recipes.unrolled import SOFTENED, sldd
 from core_distill.synthetic.initialise import noise, real_images
 
@@ -16,9 +16,11 @@ def sldd_text(*, images_per_class: int, data: str = "", schedule: Schedule = "pa
     recipe = dataclasses.replace(
         sldd(images_per_class=images_per_class, data=data),
         source=(
-            "released example for IMDB: one step on all texts x 5 passes, a learned step size each from 0.01, Adam 0.01 betas "
+            f"{told_of(data, ('imdb',), 'IMDB')}released example for IMDB: one step on all texts x 5 passes, a learned step size "
+            "each from 0.01, Adam 0.01 betas "
             "(0.5, 0.999), batch 1024, noise; departs: TextCNN of 100 filters over 3, 4 and 5 words, hashed embeddings of 32 "
-            "words for learned ones or GloVe of up to 400, no dropout, an output for each of two classes, 2,500 steps (100 epochs) "
+            "words for learned ones or GloVe of up to 400, no dropout, an output for each class, for one of two, 2,500 steps (100 "
+            "epochs) "
             f"decayed by a cosine for halving every 10 epochs; labels {SOFTENED}; evaluation does not use the step sizes"
         ),
         steps=2_500,

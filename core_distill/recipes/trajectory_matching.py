@@ -30,6 +30,7 @@ _CIFAR100 = {
     10: _Values(20, 2, 20, 1000.0, 1e-5, 0.01),
     50: _Values(80, 2, 40, 1000.0, 1e-5, 0.01, batch_size=125),
 }
+_MTT_STEPS = "5,000 steps, "
 _LOST = "here 500, because the released code loses a factor 2 of the gradient"
 TABLED = ("cifar10", "cifar100")
 """The data for which values of matching trajectories are published in tables."""
@@ -50,8 +51,9 @@ def tesla(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
     """TESLA (arXiv 2211.10586): MTT with each inner step's gradient taken on its own batch alone. `data` as for `mtt`."""
     recipe = _paper(images_per_class, data)
     source = (
-        f"{recipe.source.replace('5,000', '10,000')}; 10,000 steps are TESLA's, the other values MTT's, since TESLA's are known to "
-        "us for CIFAR-10 at 1 and CIFAR-100 at 50 images a class"
+        "the released 10,000 steps; else MTT's values, since TESLA's are known to us for CIFAR-10 at 1 and CIFAR-100 at 50 images "
+        "a "
+        f"class: {recipe.source.replace(_MTT_STEPS, '')}"
     )
     changes: dict[str, object] = {"truncated": True, "steps": _TESLA_STEPS}
     if images_per_class < 10 and data != "cifar100":
@@ -64,7 +66,10 @@ def tesla(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
     if images_per_class >= 50 and data == "cifar100":
         changes |= {"image_learning_rate": 500.0}
         source = (
-            f"{recipe.source.replace('5,000', '10,000')}; released example for 50 images a class, SGD 1000, {_LOST}"
+            f"released example: 10,000 steps, SGD 1000 on pixels, {_LOST}, 80 inner steps on 125 images, 2 expert epochs, "
+            "max_start "
+            "40, step size from 0.01 at 0.00001, 100 experts of 50 epochs; whitening is left out, and evaluation does not use the "
+            "learned step size"
         )
     renamed = recipe.with_values(changes).renamed(
         "tesla", paper="Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory, arXiv 2211.10586"
@@ -78,7 +83,7 @@ def _paper(images_per_class: int, data: str) -> Recipe:
     return Recipe(
         name="mtt",
         paper="Dataset Distillation by Matching Training Trajectories, arXiv 2203.11932",
-        source=f"{told_of(data, TABLED)}values as listed by DC-BENCH, 5,000 steps, 100 experts of 50 epochs; "
+        source=f"{told_of(data, TABLED)}values as listed by DC-BENCH, {_MTT_STEPS}100 experts of 50 epochs; "
         "whitening is left out, and evaluation does not use the learned step size",
         method=functools.partial(
             TrajectoryMatching,

@@ -22,9 +22,10 @@ _LABEL_RATE = 0.11
 """Of logits: near a probability of 0.9 labels go 0.09 times as far as their logits do."""
 
 SOFTENED = (
-    "are probabilities that start at 0.9 for their class, for unrestricted numbers that start at 1 and 0 at Adam 0.01"
+    "are probabilities that start at 0.9 for their class, for unrestricted numbers that start at 1 and 0 at Adam 0.01, "
+    f"by Adam {_LABEL_RATE:g} for logits, which there goes as far"
 )
-"""What every recipe of SLDD says of its labels."""
+"""What published schedules of SLDD say of their labels."""
 
 
 def dd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
@@ -71,8 +72,9 @@ def sldd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
     recipe = dd(images_per_class=images_per_class, data=data, schedule=schedule)
     rate = _LABEL_RATE if schedule == "paper" else recipe.image_learning_rate
     recipe = dataclasses.replace(recipe, labels=soft, label_learning_rate=rate)
+    told = SOFTENED if schedule == "paper" else f"are probabilities that start at 0.9 for their class, by Adam {rate:g}"
     renamed = recipe.renamed("sldd", paper="Soft-Label Dataset Distillation, arXiv 1910.02551")
-    return renamed.because(f"{recipe.source}; labels {SOFTENED}")
+    return renamed.because(f"{recipe.source}; labels {told}")
 
 
 def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:

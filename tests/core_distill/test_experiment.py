@@ -131,9 +131,27 @@ def test_a_finished_run_needs_neither_checkpoint_nor_picture(finished, experimen
     assert (out / "images.png").read_bytes() == (finished[0] / "images.png").read_bytes()
 
 
-def test_a_release_that_was_deleted_is_made_again(finished, experiment, tmp_path):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_leader_says_that_a_run_is_finished(rank, finished, experiment, tmp_path, monkeypatch):
+    out = copy(finished[0], tmp_path / "again")
+    (out / "checkpoint.safetensors").unlink()
+    processes = Processes(rank, 2)
+    monkeypatch.setattr(processes, "wait", lambda: None)
+    monkeypatch.setattr(processes, "add", lambda flags: [flag.fill_(1.0) for flag in flags])  # the leader's word
+    monkeypatch.setattr("core_distill.experiment.prepare", None)
+    if rank:
+        (out / "synthetic.safetensors").unlink()  # as a folder looks that another machine has not caught up with
+    assert run_experiment(experiment, out, processes=processes) == ({} if rank else finished[1])
+
+
+def test_a_release_that_was_deleted_is_made_again(finished, experiment, tmp_path, monkeypatch):
+    """Also where the process is killed before the new one has its scores."""
     out = copy(finished[0], tmp_path / "again")
     (out / "synthetic.safetensors").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("core_distill.experiment._score_all", None)
+        with pytest.raises(TypeError):
+            run_experiment(experiment, out)
     run_experiment(experiment, out)
     assert (out / "synthetic.safetensors").read_bytes() == (finished[0] / "synthetic.safetensors").read_bytes()
 
@@ -272,6 +290,7 @@ def test_what_processes_cannot_share_is_refused_before_work_starts(
 
     monkeypatch.setattr(module, "prepare", prepared)
     monkeypatch.setattr(Processes, "wait", lambda self: None)
+    monkeypatch.setattr(Processes, "add", lambda self, tensors: None)
     recipe = find_recipe(name, images_per_class=1).with_values(values)
     asked = dataclasses.replace(experiment, recipe=recipe)
     with pytest.raises(ValueError, match=message):

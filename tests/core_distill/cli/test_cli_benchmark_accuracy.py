@@ -90,22 +90,22 @@ def test_the_table_is_printed_and_the_report_written(stillroom, asked):
     assert sorted(file.name for file in Path("there").iterdir()) == ["accuracy.csv", "accuracy.md", "accuracy.png"]
 
 
-class WithoutMatplotlib:
-    """Finds modules where matplotlib is not installed."""
+@pytest.mark.parametrize("missing", ["matplotlib", "adjustText"])
+def test_without_what_draws_the_plot_alone_is_missing(missing, stillroom, asked, monkeypatch):
+    class Finder:
+        """Finds modules where one is not installed."""
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name == "matplotlib":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == missing:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-
-def test_without_matplotlib_the_plot_alone_is_missing(stillroom, asked, monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+    for name in [name for name in sys.modules if name.split(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [WithoutMatplotlib, *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
     said = stillroom("benchmark", "accuracy", "--data", "digits", "--out", "there")
     assert said.code == 0
-    assert said.error == 'no plot: matplotlib is not installed; run: pip install "stillroom[benchmark]"\n'
+    assert said.error == f'no plot: {missing} is not installed; run: pip install "stillroom[benchmark]"\n'
     assert said.out.splitlines()[-1] == "written: there/results.json, accuracy.md, accuracy.csv"
     assert sorted(file.name for file in Path("there").iterdir()) == ["accuracy.csv", "accuracy.md"]
 

@@ -110,6 +110,12 @@ def test_data_without_published_values_says_whose_it_takes(name, data, whose):
     assert f"nothing is published for this data, so {whose}" in find_recipe(name, images_per_class=1, data=data).source
 
 
+def test_what_is_said_of_first_images_and_of_what_networks_see():
+    sources = {name: find_recipe(name, images_per_class=10, data="mnist").source for name in ("idc", "idc-i", "acc-dd")}
+    assert ["shrunk" in source for source in sources.values()] == [True, False, True]
+    assert "one of color and crop at a time" in sources["acc-dd"]
+
+
 def test_published_values_of_acc_dd():
     recipe = find_recipe("acc-dd", images_per_class=10, data="cifar10")
     assert recipe.method.func is EarlyStageMatching
