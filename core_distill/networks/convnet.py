@@ -23,8 +23,11 @@ class ConvNet(nn.Module):
     `depth` 0, the default, fits the image as the field does: 3 for sides around 32, one more with each doubling, and 2
     below 24, so that the last maps keep about four pixels a side.
 
+    Each block has `widening` times as many channels as the one before: 1 in most papers; FRePo's and RCIG's codes
+    widen by 2, to 128, 256 and 512.
+
     Source: Gidaris and Komodakis, arXiv 1804.09458; as used by DC, arXiv 2006.05929.
-    Raises `ValueError` for a side below `2**depth`.
+    Raises `ValueError` for a side below `2**depth`, and a width or widening below 1.
     """
 
     def __init__(
@@ -34,32 +37,36 @@ class ConvNet(nn.Module):
         *,
         width: int = 128,
         depth: int = 0,
+        widening: int = 1,
         norm: NormLayer = instance_norm,
     ) -> None:
         super().__init__()
         check_width(width, "ConvNet")
+        if widening < 1:
+            raise ValueError(f"widening must be at least 1, got {widening}; 1 gives every block the same width")
         channels, *sides = image_sides(image_shape, "ConvNet")
         depth = depth or _fitting_depth(min(sides))
         _check_depth(sides, depth)
         padding = [_first_padding(side, depth) for side in sides]
         blocks: list[nn.Module] = []
+        wide = width
         for block in range(depth):
-            first = block == 0
-            convolution = nn.Conv2d(
-                channels if first else width, width, 3, padding=(padding[0], padding[1]) if first else 1
-            )
-            blocks += [convolution, norm(width), nn.ReLU(), nn.AvgPool2d(2)]
+            wide = width * widening**block
+            first = padding if block == 0 else [1, 1]
+            convolution = nn.Conv2d(channels, wide, 3, padding=(first[0], first[1]))
+            blocks += [convolution, norm(wide), nn.ReLU(), nn.AvgPool2d(2)]
+            channels = wide
         self.blocks = nn.Sequential(*blocks)
         height, columns = ((side + 2 * pad - 2) // 2**depth for side, pad in zip(sides, padding, strict=True))
-        self.classifier = nn.Linear(width * height * columns, num_classes)
+        self.classifier = nn.Linear(wide * height * columns, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """The last block's maps, flattened: `(n, width * rows * columns)`."""
+        """The last block's maps, flattened: `(n, its channels * rows * columns)`."""
         maps: Tensor = self.blocks(images)
         return maps.flatten(1)
 
     def layer_features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Each block's maps before pooling, `(n, width, rows, columns)`, and the last ones pooled: `depth + 1` of them."""
+        """Each block's maps before pooling, `(n, channels, rows, columns)`, and the last ones pooled: `depth + 1` of them."""
         return activations(self.blocks, images)
 
     def forward(self, images: Tensor) -> Tensor:

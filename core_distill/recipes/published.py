@@ -72,7 +72,8 @@ PUBLISHED: dict[str, dict[str, Published]] = {
     },
 }
 """By data set and recipe. HaBa's are of 1, 10 and 50 bases with hallucinators beside them: 2, 11 and 51 images of storage.
-KIP's and RFAD's are of finite networks of width 1,024, FRePo's and RCIG's of widths 128-256-512, LD's on CIFAR-10 of AlexNet."""
+KIP's and RFAD's are of finite networks of width 1,024, FRePo's and RCIG's of widths 128-256-512 without norm,
+LD's on CIFAR-10 of AlexNet."""
 
 
 def published(recipe: str, data: str, images_per_class: int) -> str:

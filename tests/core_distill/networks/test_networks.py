@@ -42,6 +42,7 @@ def parameter_count(network: nn.Module) -> int:
     [
         (ConvNet, (3, 32, 32), 320_010),
         (ConvNet, (1, 28, 28), 317_706),
+        (functools.partial(ConvNet, widening=2, norm=no_norm), (3, 32, 32), 1_560_842),  # FRePo's and RCIG's
         (LeNet, (1, 28, 28), 61_706),
         (LeNet, (3, 32, 32), 62_006),
         (MLP, (1, 28, 28), 784 * 128 + 128 + 128 * 128 + 128 + 128 * 10 + 10),
@@ -161,6 +162,8 @@ def test_an_image_too_small_for_the_depth_names_the_largest_that_fits():
         ConvNet((1, 1, 30), 2, depth=1)
     with pytest.raises(ValueError, match="depth -1"):
         ConvNet((1, 8, 30), 2, depth=-1)
+    with pytest.raises(ValueError, match="widening must be at least 1, got 0"):
+        ConvNet((1, 8, 30), 2, widening=0)
 
 
 @pytest.mark.parametrize(("side", "depth"), [(2, 1), (4, 2), (8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5)])

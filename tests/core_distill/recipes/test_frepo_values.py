@@ -21,6 +21,8 @@ def test_values_of_frepo():
         "pool_size": 10,
         "regularisation": 1e-6,
         "steps": 500_000,
+        "widening": 2,
+        "width": 128,
     }
     assert {key: recipe.values()[key] for key in expected} == expected
     assert "Adam for LAMB" in recipe.source
@@ -29,8 +31,8 @@ def test_values_of_frepo():
 def test_the_cpu_schedule_changes_sizes_and_rates_and_says_so():
     paper, cpu = (find_recipe("frepo", images_per_class=10, schedule=name) for name in ("paper", "cpu"))
     changed = {key for key, value in cpu.values().items() if value != paper.values()[key]}
-    assert changed == {"steps", "batch_size", "image_learning_rate", "label_learning_rate"}
-    assert "CPU schedule: 1,000 steps, batch 256, rates 0.03" in cpu.source
+    assert changed == {"steps", "batch_size", "widening", "image_learning_rate", "label_learning_rate"}
+    assert "CPU schedule: 1,000 steps, batch 256, width 128 in all blocks, rates 0.03" in cpu.source
 
 
 def test_what_can_be_set_from_the_command_line():

@@ -35,7 +35,7 @@ PUBLISHED = {
         "optimizer": "adabelief",
         "pool_size": 30,
         "pool_steps": 15,
-        "regularisation": 1.25e-4,
+        "regularisation": 5e-4,
         "temperature_rate": 0.03,
         "width": 128,
     },

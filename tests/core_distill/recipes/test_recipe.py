@@ -255,6 +255,7 @@ def test_a_description_says_everything(recipe):
             "step_size": 0.01,
             "step_sizes": "shared",
             "steps": 10_000,
+            "widening": 1,
             "width": 16,
         },
         "functions": {},
