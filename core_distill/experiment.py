@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from core_distill.checkpoint import Checkpoint
-from core_distill.data import DataSplits
+from core_distill.clock import Clock, Longest
+from core_distill.data import DataSplits, Whitening
 from core_distill.distill import Progress
 from core_distill.engine import DEFAULT_ENGINE, Engine, running_on
 from core_distill.environment import hardware, versions
@@ -64,8 +65,10 @@ class Experiment:
 
     def identity(self) -> dict[str, object]:
         """What makes two runs the same run, as JSON values."""
+        data, whitening = self.data, self.data.whitening
+        told = {"whitening": whitening.epsilon} if whitening else {}
         return {
-            "data": {"name": self.data.name, "digest": self.data.digest, "train": self.data.train.digest()},
+            "data": {"name": data.name, "digest": data.digest, "train": data.train.digest()} | told,
             "recipe": self.recipe.describe(),
             "seed": self.seed,
             "device": self.device.split(":")[0],
@@ -84,7 +87,7 @@ class Experiment:
                 "mean": self.data.train.mean.tolist(),
                 "std": self.data.train.std.tolist(),
                 "public": self.data.public_normalisation,
-                "whitening": None,
+                "whitening": self.data.whitening.describe() if self.data.whitening else None,
             },
             "recipe": self.recipe.describe(),
             "seed": self.seed,
@@ -92,36 +95,6 @@ class Experiment:
             "privacy": {"guarantee": "no guarantee"},
             "scores": {},
         }
-
-
-class Clock:
-    """Seconds spent, also over interrupted sessions: saved with the checkpoint."""
-
-    def __init__(self) -> None:
-        self._before, self._start = 0.0, time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return self._before + time.monotonic() - self._start
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._before, self._start = state_dict["seconds"], time.monotonic()
-
-
-class Longest:
-    """The longest of what sessions of a run took for the same: later ones may find it done."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds = max(self.seconds, state_dict["seconds"])
 
 
 def run_experiment(
@@ -135,9 +108,9 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Run, or go on with, an experiment in the folder `out`; returns the content of its `results.json`.
 
-    The folder holds the checkpoint, the artefact, its picture and the results; see `RunFolder`. Every score is written as
-    soon as it is there. A run whose results say that it is finished, and whose artefact is there, computes nothing
-    more, even without checkpoint and experts; its picture is drawn again.
+    The folder holds the checkpoint, the artefact, its picture, of whitened data the whitening, and the results; see
+    `RunFolder`. Every score is written as soon as it is there. A run whose results say that it is finished, and whose
+    artefact is there, computes nothing more, even without checkpoint and experts; its picture is drawn again.
 
     A recipe with experts keeps them in `experts_folder`, which runs may share, by default in `out`; training them took
     `expert_seconds`, whichever run did it, and making the initial set, with what it trains, `start_seconds`. Bytes of
@@ -156,7 +129,7 @@ def run_experiment(
     folder = RunFolder(out, identity=identity)
     processes.wait()
     if processes.told(is_finished(out), experiment.device):
-        _drawn_release(folder)
+        _drawn_release(folder, experiment.data.whitening)
         return folder.results()
     results = folder.results() or {
         "identity": identity,
@@ -177,7 +150,7 @@ def run_experiment(
     metadata = experiment.metadata()
     if not folder.artefact.exists():
         save_artefact(folder.artefact, synthetic, metadata=metadata, precision=experiment.precision)
-    released = _drawn_release(folder)
+    released = _drawn_release(folder, experiment.data.whitening)
     results["tensor_bytes"] = released.tensor_bytes
     folder.write_results(results)
     if experiment.protocol is not None:
@@ -191,11 +164,14 @@ def run_experiment(
     return results
 
 
-def _drawn_release(folder: RunFolder) -> Artefact:
-    """What the run released; where it is images, drawn."""
+def _drawn_release(folder: RunFolder, whitening: Whitening | None) -> Artefact:
+    """What the run released; where it is images, drawn; and what whitens others as they are."""
     released = load_artefact(folder.artefact)
+    if whitening is not None and not folder.whitening.exists():
+        whitening.save(folder.whitening)
     if released.synthetic.as_dataset().images.dim() == 4:
-        write_atomically(folder.picture, picture(released.synthetic))
+        unwhiten = whitening.undo if whitening else None
+        write_atomically(folder.picture, picture(released.synthetic, unwhiten=unwhiten))
     return released
 
 

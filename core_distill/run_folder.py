@@ -12,12 +12,15 @@ from core_distill.synthetic.storage import ARTEFACT
 
 _RECORD, _RESULTS = "run.json", "results.json"
 
+WHITENING = "whitening.safetensors"
+"""The name of the file that whitens what a set of whitened images is tested on."""
+
 
 class RunFolder:
     """The files of one run; opening it for another run is refused.
 
     Files: `run.json` (identity), `checkpoint.safetensors`, `synthetic.safetensors` (the artefact), `images.png`,
-    `results.json`.
+    `results.json`, and of whitened images `whitening.safetensors`.
 
     Raises `ValueError` where `path` holds another run, or files that are no run at all.
     """
@@ -27,13 +30,14 @@ class RunFolder:
         self._identity = json.loads(json.dumps(identity))
         self.artefact = path / ARTEFACT
         self.picture = path / "images.png"
+        self.whitening = path / WHITENING
         self._results_path = path / _RESULTS
         self._checkpoint_path = checkpoint_of(path)
         record = path / _RECORD
         remove_leftovers(record)
         if record.exists():
             self._refuse_other_run(record)
-            for file in (self._checkpoint_path, self.artefact, self.picture, self._results_path):
+            for file in (self._checkpoint_path, self.artefact, self.picture, self.whitening, self._results_path):
                 remove_leftovers(file)
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ValueError(f"{path} exists and is not a run of stillroom; choose another output folder with --out")

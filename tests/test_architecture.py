@@ -30,7 +30,7 @@ SHARED = (
 )
 """Code that every method and recipe goes through."""
 FLOORS = (
-    ("arriving", "environment", "files", "identity", "jobs", "partials", "progress", "randomness", "types"),
+    ("arriving", "clock", "environment", "files", "identity", "jobs", "partials", "progress", "randomness", "types"),
     ("augment", "checkpoint", "networks"),
     ("engine",),
     ("data", "distill", "peak_memory", "training"),

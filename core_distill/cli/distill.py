@@ -21,6 +21,7 @@ from core_distill.cli.options import (
     ScheduleName,
     Seed,
     Set,
+    Whiten,
     chosen_kinds,
     megabytes,
     pick_device,
@@ -57,6 +58,7 @@ def distill(
             "there on; solved: by kernel regression  [default: as the recipe says]"
         ),
     ] = "",
+    whiten: Whiten = 0.0,
     experts: Experts = None,
     data_dir: DataDir = None,
     device: Device = "auto",
@@ -84,7 +86,7 @@ def distill(
 
         torchrun --nproc-per-node 8 --no-python stillroom distill cifar100 --recipe dsa
     """
-    from core_distill.data import load_data
+    from core_distill.cli.whitening import whitened_data
     from core_distill.evaluation import USUAL_BASELINES
     from core_distill.experiment import Experiment, run_experiment
     from core_distill.recipes import find_recipe, recipes_with_experts
@@ -95,7 +97,7 @@ def distill(
     chosen = pick_schedule(schedule, device)
     with joined(device) as processes:
         with processes.leader_first():
-            splits = load_data(data, data_dir=data_dir)
+            splits = whitened_data(data, data_dir, whiten)
         full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
         changes = {**chosen_kinds(images=images, labels=labels), **read_settings(set_)}
         full = full.with_values(changes)
@@ -112,7 +114,7 @@ def distill(
         )
         if experts and not full.experts:
             raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use {recipes_with_experts()}")
-        out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}"
+        out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}{'-whitened' if whiten else ''}"
         done_before = is_finished(out)
         if processes.is_leader:
             _announce(experiment, chosen, changes)
@@ -136,6 +138,9 @@ def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, obj
     )
     if changes:
         screen.print(f"changed here: {', '.join(f'{name}={value}' for name, value in changes.items())}", markup=False)
+    if data.whitening:
+        cost = f"{data.whitening.num_bytes:,} bytes, which no size below counts"
+        screen.print(f"whitened: ZCA of epsilon {data.whitening.epsilon:g} ({cost})", markup=False)
     _tell_unmeant_network(experiment)
     steps = "1 step" if recipe.steps == 1 else f"{recipe.steps:,} steps"
     screen.print(f"{steps} on {experiment.device} in {experiment.engine.precision}", markup=False)
@@ -189,5 +194,6 @@ def _report(results: dict[str, Any], out: Path, *, written: str) -> None:
         screen.print(f"the experts took {results['expert_seconds']:.0f} s, in whichever run trained them", markup=False)
     peak = megabytes(results["distillation_peak_bytes"])
     screen.print(f"distillation took {results['distillation_seconds']:.0f} s and {peak} at its peak", markup=False)
-    files = [file for file in ("synthetic.safetensors", "images.png", "results.json") if (Path(out) / file).exists()]
+    written_ = ("synthetic.safetensors", "whitening.safetensors", "images.png", "results.json")
+    files = [file for file in written_ if (Path(out) / file).exists()]
     screen.print(f"{written}: {out}/{', '.join(files)}", markup=False)

@@ -132,6 +132,8 @@ def evaluate(
     if dd_ranking:
         _check_ranking(context, released, list(chosen))
     splits = _real_data(artefact, released, data, data_dir)
+    if dc_bench and splits.whitening:
+        raise ValueError("--dc-bench augments pixels from 0 to 1, and this set is of whitened images: leave it out")
     device = pick_device(device)
     subject = Subject(
         path=artefact_at(artefact),
@@ -213,7 +215,7 @@ def _with_others(released: "Artefact", chosen: "dict[str, Architecture]") -> "di
 
 
 def _network_of(released: "Artefact") -> "dict[str, Architecture]":
-    """The network that a set was distilled with, by a name that says its options; ConvNet where it is not one of ours."""
+    """The network that a set was distilled with, by a name with its unusual options; ConvNet where it is not one of ours."""
     from core_distill.networks import NETWORKS
     from core_distill.recipes import find_recipe
     from core_distill.recipes.values import keywords
@@ -224,7 +226,9 @@ def _network_of(released: "Artefact") -> "dict[str, Architecture]":
         return {"convnet": NETWORKS["convnet"]}
     plain = find_recipe("dm", images_per_class=1).with_values({"network": told["network"]})
     options: dict[str, object] = {name: told[name] for name in keywords(plain.network) if name in told}
-    title = ", ".join([told["network"], *(f"{name} {value}" for name, value in options.items())])
+    usual = plain.values()
+    unusual = [f"{name} {value}" for name, value in options.items() if value != usual[name]]
+    title = ", ".join([told["network"], *unusual])
     return {title: plain.with_values(options).network}
 
 
@@ -253,14 +257,19 @@ def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path |
 
     Raises `ValueError` where the artefact does not say it, or it is not what is here, and for other classes.
     """
+    from core_distill.cli.whitening import told_whitening, whitened_alike
     from core_distill.data import load_data
 
     told = released.metadata.get("data")
     made_from: dict[str, Any] = told if isinstance(told, dict) else {}
     if not data and not {"name", "digest"} <= made_from.keys():
         raise ValueError(f"{artefact} does not say what it was made from; name the data to test on")
-    mean, std = released.synthetic.mean.tolist(), released.synthetic.std.tolist()
-    splits = load_data(data or str(made_from["name"]), data_dir=data_dir, mean=mean, std=std)
+    whitening, name = told_whitening(released), data or str(made_from["name"])
+    if whitening:
+        splits = whitened_alike(load_data(name, data_dir=data_dir), artefact, whitening)
+    else:
+        mean, std = released.synthetic.mean.tolist(), released.synthetic.std.tolist()
+        splits = load_data(name, data_dir=data_dir, mean=mean, std=std)
     if not data and splits.digest != made_from["digest"]:
         raise ValueError(f"{splits.name} here is not what the artefact was made from; name the data to test on")
     if splits.train.num_classes != released.synthetic.num_classes:

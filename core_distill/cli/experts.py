@@ -19,6 +19,7 @@ from core_distill.cli.options import (
     Ray,
     ScheduleName,
     Set,
+    Whiten,
     pick_device,
     pick_engine,
     pick_schedule,
@@ -52,6 +53,7 @@ def experts(
     ray: Ray = "",
     set_: Set = [],  # noqa: B006
     schedule: ScheduleName = "auto",
+    whiten: Whiten = 0.0,
     data_dir: DataDir = None,
     device: Device = "auto",
     compute: Compute = "auto",
@@ -68,11 +70,11 @@ def experts(
 
         stillroom experts fashion-mnist --number 20 --epochs 30 --set training_rate=0.01
     """
-    from core_distill.data import load_data
+    from core_distill.cli.whitening import whitened_data
     from core_distill.recipes import expert_folder_name, find_recipe, recipes_with_experts, train_experts_for
 
     device_, device = device, pick_device(device)
-    splits = load_data(data, data_dir=data_dir)
+    splits = whitened_data(data, data_dir, whiten)
     full = find_recipe(recipe, images_per_class=1, data=splits.name, schedule=pick_schedule(schedule, device))
     if full.experts is None:
         raise ValueError(f"recipe {recipe} uses no experts; --recipe takes {recipes_with_experts()}")
@@ -97,6 +99,7 @@ def experts(
         "--recipe": recipe,
         "--experts": out,
         "--schedule": schedule,
+        "--whiten": whiten,
         "--device": device_,
         "--compute": compute,
         "--piece": piece,

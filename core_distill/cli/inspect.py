@@ -27,6 +27,7 @@ def inspect(
 
         stillroom inspect synthetic.safetensors --json
     """
+    from core_distill.cli.whitening import kept_whitening, told_whitening
     from core_distill.files import write_atomically
     from core_distill.synthetic.picture import picture as draw
     from core_distill.synthetic.storage import load_artefact
@@ -34,8 +35,10 @@ def inspect(
     released = load_artefact(artefact)
     synthetic = released.synthetic
     told = {**released.metadata, "layout": released.layout}
+    whitening = told_whitening(released)
     if picture is not None:
-        write_atomically(picture, draw(synthetic))
+        kept = kept_whitening(artefact, whitening) if whitening else None
+        write_atomically(picture, draw(synthetic, unwhiten=kept.undo if kept else None))
     if as_json:
         typer.echo(json.dumps(told, indent=2, sort_keys=True))
         return
@@ -45,7 +48,7 @@ def inspect(
             "images",
             f"{len(images)} of {' x '.join(map(str, images.shape[1:]))}, {_slots(synthetic.images_per_class)} a class",
         ),
-        ("values", f"{images.min():.3f} to {images.max():.3f} (real images: 0 to 1)"),
+        ("values", f"{images.min():.3f} to {images.max():.3f} ({'whitened' if whitening else 'real images: 0 to 1'})"),
         ("classes", f"{synthetic.classes.tolist()} of {synthetic.num_classes}"),
         ("stored", ", ".join(f"{name} {tuple(p.shape)}" for name, p in synthetic.named_parameters())),
         ("step size", _step_size(synthetic)),

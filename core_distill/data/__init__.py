@@ -17,6 +17,8 @@ from core_distill.data.mapped import MappedImages
 from core_distill.data.splits import DataSplits
 from core_distill.data.text_folder import load_texts
 from core_distill.data.texts import Embeddings, hashed_embeddings, read_embeddings
+from core_distill.data.whitened import whiten
+from core_distill.data.whitening import Whitening, fit_zca
 
 __all__ = [
     "KNOWN_SETS",
@@ -25,7 +27,9 @@ __all__ = [
     "DataSplits",
     "Embeddings",
     "MappedImages",
+    "Whitening",
     "embed",
+    "fit_zca",
     "forgetting_coreset",
     "from_dataset",
     "from_tensors",
@@ -38,4 +42,5 @@ __all__ = [
     "load_texts",
     "random_coreset",
     "read_embeddings",
+    "whiten",
 ]

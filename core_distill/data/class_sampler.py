@@ -75,6 +75,11 @@ class ClassSampler:
         """Where the examples are, and the batches will be."""
         return self._images.device
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether images are read from a file as batches ask for them."""
+        return isinstance(self._images, MappedImages)
+
     def take(self, indices: Tensor) -> Batch:
         """The examples at `indices` (int64, any shape `(*i)`), images `(*i, *image_shape)` and labels `(*i)`."""
         return Batch(self._normalise(self._images[indices]), self.labels[indices])
@@ -136,6 +141,12 @@ class ClassSampler:
         if not self._digest:
             self._digest = content_digest(self._images, self.labels, self.mean, self.std)
         return self._digest
+
+    def named(self, digest: str) -> "ClassSampler":
+        """The same examples under another `digest()`: what they were made of, where that says more than their last bits."""
+        other = copy.copy(self)
+        other._digest = digest
+        return other
 
     def require_all_classes(self, class_names: Sequence[str]) -> None:
         """Raise `ValueError`, naming them, where classes have no examples; `class_names` has one name a class."""

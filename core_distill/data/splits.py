@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from core_distill.data.class_sampler import ClassSampler, check_images, check_labels
 from core_distill.data.mapped import Images, chunks_of, select
 from core_distill.data.reading import ChannelStatistics, read_once
+from core_distill.data.whitening import Whitening
 from core_distill.randomness import derive_generator
 
 TEST_FRACTION = 0.2
@@ -29,7 +30,8 @@ class DataSplits:
 
     `train` and `validation` come from the source's train set; `test` is for the one score at the end.
     `public_normalisation` says that mean and std are constants that were not computed from this train set, as a private
-    method needs. `digest` names the content of train, validation and test together, whatever the split's seed.
+    method needs. `digest` names the content of train, validation and test together, whatever the split's seed, and before
+    `whiten`, whose `whitening` all three parts have.
     """
 
     name: str
@@ -39,6 +41,7 @@ class DataSplits:
     class_names: tuple[str, ...]
     public_normalisation: bool
     digest: str
+    whitening: Whitening | None = None
 
     def to(self, device: torch.device | str) -> "DataSplits":
         """The same with all three samplers on `device`."""

@@ -9,7 +9,7 @@ from core_distill.recipes.flat_trajectories import CPU_SOURCE, CPU_TRAINING, RAD
 from core_distill.recipes.labels import soft_teacher
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
-from core_distill.recipes.trajectory_matching import TABLED, mtt
+from core_distill.recipes.trajectory_matching import TABLED, WHITENED, mtt
 from core_distill.synthetic.initialise import real_images, recognised_images
 from core_distill.training.expert_settings import ExpertTraining
 
@@ -86,11 +86,10 @@ def _full(recipe: Recipe, values: dict[str, float], data: str) -> Recipe:
     asked = "of those that are right" if recipe.initialise is recognised_images else "of the first alone"
     return changed.because(
         f"{told_of(data, TABLED)}the released settings, 10,000 steps, 100 experts of 100 epochs (rho {RADIUS}, alpha "
-        f"{_GAP_WEIGHT}); whitening is left out. Labels have momentum {_MOMENTUM} as the images (published {_LABEL_MOMENTUM}) at 5 "
+        f"{_GAP_WEIGHT}); {WHITENED}. Labels have momentum {_MOMENTUM} as the images (published {_LABEL_MOMENTUM}) at 5 "
         f"times their published rate, which goes as far; they start at the mean of all experts' logits (published: {asked}), and "
-        "images "
-        "at ones that this mean recognises (published: that the first expert does). "
-        "An update above the loss limit keeps its momentum. Evaluation does not use the learned step size"
+        "images at ones that this mean recognises (published: that the first expert does). An update above "
+        "the loss limit keeps its momentum. Evaluation does not use the learned step size"
     )
 
 

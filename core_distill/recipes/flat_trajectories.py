@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
-from core_distill.recipes.trajectory_matching import TABLED, mtt
+from core_distill.recipes.trajectory_matching import TABLED, WHITENED, mtt
 
 RADIUS = 0.01
 """FTD's rho in its released command, and DATM's; the default of the code is 2."""
@@ -58,5 +58,5 @@ def ftd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
         return changed.because(f"{CPU_SOURCE}; the average's decay is 0.9, for 100 steps; untuned; else as published")
     return recipe.with_values(values._asdict() | training).because(
         f"{told_of(data, TABLED)}table 7 of the paper, rho {RADIUS} of the released command, 5,000 steps, 100 experts of 50 "
-        "epochs; whitening is left out, the step size is averaged as the images are, and evaluation does not use it"
+        f"epochs; {WHITENED}; the step size is averaged as the images are, and evaluation does not use it"
     )

@@ -8,7 +8,7 @@ from core_distill.methods.adversarial import Adversarial
 from core_distill.recipes.optimizers import adam
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
-from core_distill.recipes.trajectory_matching import mtt
+from core_distill.recipes.trajectory_matching import WHITENED, mtt
 from core_distill.synthetic.hallucinated_bases import HallucinatedBases
 from core_distill.types import Method
 
@@ -69,5 +69,6 @@ def _paper(recipe: Recipe, data: str) -> Recipe:
         "paid for out of the budget, so theirs of 1, 10 and 50 bases are 2, 11 and 51 here; an inner step draws as many views "
         "as the budget has images from all bases and hallucinators, not one hallucinator's view of every base; the extractor is "
         "the recipe's network (theirs is the same ConvNet); step sizes have momentum 0.95 (published 0.9) at half "
-        "their published rate, which goes as far, and stop at 1e-6, not 0.001; no whitening"
+        "their published rate, which goes as far, and stop at 1e-6, not 0.001; "
+        f"{WHITENED}"
     )

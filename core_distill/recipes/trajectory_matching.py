@@ -18,20 +18,22 @@ class _Values(NamedTuple):
     step_rate: float
     step_size: float
     batch_size: int = 0
+    whitened: bool = False
 
 
 _CIFAR10 = {
-    1: _Values(50, 2, 2, 100.0, 1e-7, 0.01),
-    10: _Values(30, 2, 20, 100.0, 1e-5, 0.001),
+    1: _Values(50, 2, 2, 100.0, 1e-7, 0.01, whitened=True),
+    10: _Values(30, 2, 20, 100.0, 1e-5, 0.001, whitened=True),
     50: _Values(30, 2, 40, 1000.0, 1e-5, 0.001),
 }
 _CIFAR100 = {
-    1: _Values(20, 3, 20, 1000.0, 1e-5, 0.01),
+    1: _Values(20, 3, 20, 1000.0, 1e-5, 0.01, whitened=True),
     10: _Values(20, 2, 20, 1000.0, 1e-5, 0.01),
-    50: _Values(80, 2, 40, 1000.0, 1e-5, 0.01, batch_size=125),
+    50: _Values(80, 2, 40, 1000.0, 1e-5, 0.01, batch_size=125, whitened=True),
 }
 _MTT_STEPS = "5,000 steps, "
 _LOST = "here 500, because the released code loses a factor 2 of the gradient"
+WHITENED = "images were whitened, as --whiten 0.1 does"
 TABLED = ("cifar10", "cifar100")
 """The data for which values of matching trajectories are published in tables."""
 
@@ -51,9 +53,8 @@ def tesla(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
     """TESLA (arXiv 2211.10586): MTT with each inner step's gradient taken on its own batch alone. `data` as for `mtt`."""
     recipe = _paper(images_per_class, data)
     source = (
-        "the released 10,000 steps; else MTT's values, since TESLA's are known to us for CIFAR-10 at 1 and CIFAR-100 at 50 images "
-        "a "
-        f"class: {recipe.source.replace(_MTT_STEPS, '')}"
+        "the released 10,000 steps; else MTT's values, since TESLA's are known to us for CIFAR-10 at 1 and CIFAR-100 at 50 "
+        f"images a class: {recipe.source.replace(_MTT_STEPS, '')}"
     )
     changes: dict[str, object] = {"truncated": True, "steps": _TESLA_STEPS}
     if images_per_class < 10 and data != "cifar100":
@@ -67,8 +68,7 @@ def tesla(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
         changes |= {"image_learning_rate": 500.0}
         source = (
             f"released example: 10,000 steps, SGD 1000 on pixels, {_LOST}, 80 inner steps on 125 images, 2 expert epochs, "
-            "max_start "
-            "40, step size from 0.01 at 0.00001, 100 experts of 50 epochs; whitening is left out, and evaluation does not use the "
+            f"max_start 40, step size from 0.01 at 0.00001, 100 experts of 50 epochs; {WHITENED}; evaluation does not use the "
             "learned step size"
         )
     renamed = recipe.with_values(changes).renamed(
@@ -84,7 +84,7 @@ def _paper(images_per_class: int, data: str) -> Recipe:
         name="mtt",
         paper="Dataset Distillation by Matching Training Trajectories, arXiv 2203.11932",
         source=f"{told_of(data, TABLED)}values as listed by DC-BENCH, {_MTT_STEPS}100 experts of 50 epochs; "
-        "whitening is left out, and evaluation does not use the learned step size",
+        f"{f'{WHITENED}; ' if values.whitened else ''}evaluation does not use the learned step size",
         method=functools.partial(
             TrajectoryMatching,
             inner_steps=values.inner_steps,

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,12 +16,14 @@ _LEAST_SIDE = 32
 
 
 @torch.no_grad()
-def picture(synthetic: SyntheticSet, *, columns: int = 20) -> bytes:
+def picture(synthetic: SyntheticSet, *, columns: int = 20, unwhiten: Callable[[Tensor], Tensor] | None = None) -> bytes:
     """A PNG of at most `columns` images a class, in the data's own colours, values outside 0 to 1 clipped.
 
-    Small images are enlarged by whole factors. Raises `ValueError` where the set holds no `(c, h, w)` images.
+    `unwhiten` makes pixels of whitened images, as `Whitening.undo` does. Small images are enlarged by whole factors.
+    Raises `ValueError` where the set holds no `(c, h, w)` images.
     """
     images = synthetic.as_dataset().images
+    images = images if unwhiten is None else unwhiten(images)
     if images.dim() != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"only grey or colour images have a picture, these are {tuple(images.shape[1:])}")
     rows = images.unflatten(0, (len(synthetic.classes), -1))[:, :columns]

@@ -23,7 +23,7 @@ def test_evaluate_takes_the_network_of_the_distillation(stillroom, finished_run,
 
     monkeypatch.setattr("core_distill.evaluation.evaluate", record)
     said = stillroom("evaluate", finished_run / "synthetic.safetensors")
-    assert "convnet, width 4, depth 2, norm instance 50.0 % 50.0" in words(said.out)
+    assert "convnet, width 4, depth 2 50.0 % 50.0" in words(said.out)
     released = load_artefact(finished_run / "synthetic.safetensors")
     told = {name: value for name, value in released.metadata.items() if name not in ("recipe", "layout")}
     save_artefact(tmp_path / "other.safetensors", released.synthetic, metadata=told)

@@ -50,7 +50,7 @@ def test_a_posterior_is_sampled_scored_written_and_not_sampled_again(stillroom, 
     assert (protocol.sampler, protocol.burn_in, protocol.num_samples) == (sampler(step_size=0.005), 1, 2)
     assert first != second
     ((name, scores),) = content["results"].items()
-    assert name == "convnet, width 4, depth 2, norm instance"
+    assert name == "convnet, width 4, depth 2"
     synthetic = load_artefact(run).synthetic
     test = load_data("digits", mean=synthetic.mean.tolist(), std=synthetic.std.tolist()).test
     for number, seed in enumerate((first, second)):

@@ -60,7 +60,7 @@ def test_dc_bench_takes_the_sets_own_network_and_all_others(stillroom, artefact,
     said = stillroom("evaluate", artefact, "--dc-bench", *ONE)
     assert said.code == 0
     results = json.loads(artefact.with_name("mine.dc-bench.json").read_text())["results"]
-    own = "convnet, width 4, depth 2, norm instance"
+    own = "convnet, width 4, depth 2"
     assert list(results["best_augmentations"]) == sorted([own, "lenet", "mlp", "resnet18"])
     assert len(trained) == 4 * 4
     assert {protocol.augment.operations[:1] for protocol in trained} == {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core_distill import data
-from core_distill.data import ClassSampler, MappedImages, from_tensors, load_data
+from core_distill.data import ClassSampler, MappedImages, from_tensors, load_data, whiten
 from core_distill.randomness import derive_generator
 from core_distill.recipes import condense
 
@@ -112,6 +112,12 @@ def test_a_folder_of_arrays(tmp_path, kind):
         ours, theirs = getattr(splits, part), getattr(expected, part)
         assert isinstance(ours._images, MappedImages)
         assert ours.digest() == theirs.digest()
+
+
+def test_arrays_on_disk_are_not_whitened(tmp_path):
+    write_folder(tmp_path, kind=KINDS[0])
+    with pytest.raises(ValueError, match=r"stays on disk, and whitened images are kept in memory"):
+        whiten(load_data(tmp_path))
 
 
 @pytest.fixture
