@@ -129,7 +129,7 @@ def run_experiment(
     folder = RunFolder(out, identity=identity)
     processes.wait()
     if processes.told(is_finished(out), experiment.device):
-        _drawn_release(folder, experiment.data.whitening)
+        _whole_release(folder, experiment.data.whitening)
         return folder.results()
     results = folder.results() or {
         "identity": identity,
@@ -150,8 +150,10 @@ def run_experiment(
     metadata = experiment.metadata()
     if not folder.artefact.exists():
         save_artefact(folder.artefact, synthetic, metadata=metadata, precision=experiment.precision)
-    released = _drawn_release(folder, experiment.data.whitening)
+    released = _whole_release(folder, experiment.data.whitening)
     results["tensor_bytes"] = released.tensor_bytes
+    if experiment.data.whitening:
+        results["whitening_bytes"] = experiment.data.whitening.num_bytes
     folder.write_results(results)
     if experiment.protocol is not None:
         _score_all(experiment, experiment.protocol, released.synthetic, folder, results, show)
@@ -164,8 +166,8 @@ def run_experiment(
     return results
 
 
-def _drawn_release(folder: RunFolder, whitening: Whitening | None) -> Artefact:
-    """What the run released; where it is images, drawn; and what whitens others as they are."""
+def _whole_release(folder: RunFolder, whitening: Whitening | None) -> Artefact:
+    """What the run released, with its picture where it is images, and the whitening where there is one."""
     released = load_artefact(folder.artefact)
     if whitening is not None and not folder.whitening.exists():
         whitening.save(folder.whitening)

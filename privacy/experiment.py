@@ -46,6 +46,8 @@ class PrivateExperiment:
         protocol: how accuracy is measured; None leaves it out.
         audit: the audit's numbers; None leaves it out.
         engine: how networks run, also those of the evaluation; what is computed of single records stays in float32.
+
+    Raises `ValueError` for whitened data.
     """
 
     data: DataSplits
@@ -61,6 +63,12 @@ class PrivateExperiment:
     protocol: Protocol | None = field(default_factory=Protocol)
     audit: AuditPlan | None = None
     engine: Engine = DEFAULT_ENGINE
+
+    def __post_init__(self) -> None:
+        if self.data.whitening:
+            raise ValueError(
+                f"{self.data.name} is whitened by what its private images have in common: leave whitening out"
+            )
 
     def make(self, real: ClassSampler) -> PrivateRun:
         """A fresh private run of these settings on `real`."""

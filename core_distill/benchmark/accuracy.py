@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from core_distill.benchmark.accuracy_job import Job, do, recipe_of
-from core_distill.data import DataSplits, images_for_bytes, load_data
+from core_distill.benchmark.accuracy_job import Job, do, read_data, recipe_of
+from core_distill.data import DataSplits, images_for_bytes
 from core_distill.engine import DEFAULT_ENGINE, Engine
 from core_distill.environment import hardware, versions
 from core_distill.evaluation import check_baselines
@@ -42,6 +42,7 @@ class AccuracyPlan:
             machine. 0 runs each recipe for its own steps.
         baselines: selections of real images, scored at every number of bytes that a row has.
         network, networks, epochs: of the evaluation, the same for every row; by default a ConvNet, of texts a TextCNN.
+        whiten: the epsilon by which images are whitened before all else; 0 leaves them as they are.
         changes: values for every recipe, and the evaluation's network, that have them, such as `{"width": "64"}`.
 
     Raises `ValueError` for unknown names and numbers out of range.
@@ -60,6 +61,7 @@ class AccuracyPlan:
     schedule: Schedule = "cpu"
     device: str = "cpu"
     engine: Engine = DEFAULT_ENGINE
+    whiten: float = 0.0
     changes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,7 +94,7 @@ class AccuracyPlan:
             "engine": self.engine.describe(),
             "changes": dict(self.changes),
             "versions": versions(),
-        }
+        } | ({"whitening": self.whiten} if self.whiten else {})
 
 
 def run_accuracy(
@@ -108,7 +110,7 @@ def run_accuracy(
     `plan.json` says which benchmark the folder holds, `results.json` its results. Where the latter is deleted, rows that
     were measured are found again. Raises `ValueError` for a folder of another benchmark, and where a file is damaged.
     """
-    data = load_data(plan.data, data_dir=plan.data_dir)
+    data = read_data(plan.data, plan.data_dir, epsilon=plan.whiten)
     fitting = networks_for(data.train.image_shape)
     plan = dataclasses.replace(plan, network=plan.network or next(iter(fitting)))
     _refuse_unknown(plan, out)
@@ -251,6 +253,7 @@ def job_of(plan: AccuracyPlan, out: Path, kind: str, what: str, images_per_class
         engine=dataclasses.asdict(plan.engine),
         changes=dict(plan.changes),
         out=str(out),
+        whiten=plan.whiten,
     )
 
 

@@ -53,11 +53,12 @@ def protocol(results: Mapping[str, Any]) -> str:
     """One sentence on how the numbers came about."""
     shared, machine = results["shared"], results["hardware"]
     changes = "".join(f", {name}={value}" for name, value in shared["changes"].items())
+    whitened = f" whitened by an epsilon of {shared['whitening']:g}" if "whitening" in shared else ""
     seeds = ", ".join(map(str, sorted({row["seed"] for row in results["rows"].values()})))
     minutes = f"{shared['minutes']:g} minutes of distillation" if shared["minutes"] else "each recipe's own steps"
     return (
-        f"{shared['data']}, schedule {shared['schedule']}{changes}, {minutes}; test accuracy of {shared['networks']} fresh "
-        f"networks ({shared['network']}), {shared['epochs']} epochs with augmentation, last epoch, mean and standard "
+        f"{shared['data']}{whitened}, schedule {shared['schedule']}{changes}, {minutes}; test accuracy of {shared['networks']} "
+        f"fresh networks ({shared['network']}), {shared['epochs']} epochs with augmentation, last epoch, mean and standard "
         f"deviation over networks and seeds ({seeds}); {shared['engine']['precision']}; stillroom "
         f"{shared['versions']['stillroom']}, torch {shared['versions']['torch']}; "
         f"{machine['cores']} cores of {machine['device']}. Published: by the paper's schedule; `~`: not checked."

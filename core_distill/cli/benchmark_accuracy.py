@@ -19,6 +19,7 @@ from core_distill.cli.options import (
     Ray,
     ScheduleName,
     Set,
+    Whiten,
     numbers,
     pick_device,
     pick_engine,
@@ -63,6 +64,7 @@ def accuracy(
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: one in runs/]", show_default=False)] = None,
     set_: Set = [],  # noqa: B006
     schedule: ScheduleName = "auto",
+    whiten: Whiten = 0.0,
     data_dir: DataDir = None,
     device: Device = "auto",
     compute: Compute = "auto",
@@ -99,6 +101,7 @@ def accuracy(
         schedule=pick_schedule(schedule, device),
         device=device,
         engine=pick_engine(compute, compile_, piece, device),
+        whiten=whiten,
         changes=read_settings(set_),
     )
     out = out or Path("runs") / f"benchmark-accuracy-{Path(data).name}"

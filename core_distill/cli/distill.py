@@ -31,6 +31,7 @@ from core_distill.cli.options import (
     read_settings,
     typed_command,
 )
+from core_distill.progress import silent
 
 if TYPE_CHECKING:
     from core_distill.experiment import Experiment
@@ -97,7 +98,7 @@ def distill(
     chosen = pick_schedule(schedule, device)
     with joined(device) as processes:
         with processes.leader_first():
-            splits = whitened_data(data, data_dir, whiten)
+            splits = whitened_data(data, data_dir, whiten, show=progress if processes.is_leader else silent)
         full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
         changes = {**chosen_kinds(images=images, labels=labels), **read_settings(set_)}
         full = full.with_values(changes)
@@ -114,7 +115,10 @@ def distill(
         )
         if experts and not full.experts:
             raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use {recipes_with_experts()}")
-        out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}{'-whitened' if whiten else ''}"
+        out = (
+            out
+            or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}{f'-whitened{whiten:g}' if whiten else ''}"
+        )
         done_before = is_finished(out)
         if processes.is_leader:
             _announce(experiment, chosen, changes)
@@ -194,6 +198,6 @@ def _report(results: dict[str, Any], out: Path, *, written: str) -> None:
         screen.print(f"the experts took {results['expert_seconds']:.0f} s, in whichever run trained them", markup=False)
     peak = megabytes(results["distillation_peak_bytes"])
     screen.print(f"distillation took {results['distillation_seconds']:.0f} s and {peak} at its peak", markup=False)
-    written_ = ("synthetic.safetensors", "whitening.safetensors", "images.png", "results.json")
-    files = [file for file in written_ if (Path(out) / file).exists()]
+    known = ("synthetic.safetensors", "whitening.safetensors", "images.png", "results.json")
+    files = [file for file in known if (Path(out) / file).exists()]
     screen.print(f"{written}: {out}/{', '.join(files)}", markup=False)

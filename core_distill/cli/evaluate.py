@@ -132,8 +132,6 @@ def evaluate(
     if dd_ranking:
         _check_ranking(context, released, list(chosen))
     splits = _real_data(artefact, released, data, data_dir)
-    if dc_bench and splits.whitening:
-        raise ValueError("--dc-bench augments pixels from 0 to 1, and this set is of whitened images: leave it out")
     device = pick_device(device)
     subject = Subject(
         path=artefact_at(artefact),
@@ -264,15 +262,12 @@ def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path |
     made_from: dict[str, Any] = told if isinstance(told, dict) else {}
     if not data and not {"name", "digest"} <= made_from.keys():
         raise ValueError(f"{artefact} does not say what it was made from; name the data to test on")
-    whitening, name = told_whitening(released), data or str(made_from["name"])
-    if whitening:
-        splits = whitened_alike(load_data(name, data_dir=data_dir), artefact, whitening)
-    else:
-        mean, std = released.synthetic.mean.tolist(), released.synthetic.std.tolist()
-        splits = load_data(name, data_dir=data_dir, mean=mean, std=std)
+    whitening, name = told_whitening(artefact, released), data or str(made_from["name"])
+    mean, std = (None if whitening else value.tolist() for value in (released.synthetic.mean, released.synthetic.std))
+    splits = load_data(name, data_dir=data_dir, mean=mean, std=std)
     if not data and splits.digest != made_from["digest"]:
         raise ValueError(f"{splits.name} here is not what the artefact was made from; name the data to test on")
     if splits.train.num_classes != released.synthetic.num_classes:
         found = f"{splits.train.num_classes} classes, the artefact {released.synthetic.num_classes}"
         raise ValueError(f"{splits.name} has {found}; name the data that it was made from")
-    return splits
+    return whitened_alike(splits, artefact, whitening) if whitening else splits

@@ -74,7 +74,7 @@ def experts(
     from core_distill.recipes import expert_folder_name, find_recipe, recipes_with_experts, train_experts_for
 
     device_, device = device, pick_device(device)
-    splits = whitened_data(data, data_dir, whiten)
+    splits = whitened_data(data, data_dir, whiten, show=progress)
     full = find_recipe(recipe, images_per_class=1, data=splits.name, schedule=pick_schedule(schedule, device))
     if full.experts is None:
         raise ValueError(f"recipe {recipe} uses no experts; --recipe takes {recipes_with_experts()}")

@@ -35,9 +35,9 @@ def inspect(
     released = load_artefact(artefact)
     synthetic = released.synthetic
     told = {**released.metadata, "layout": released.layout}
-    whitening = told_whitening(released)
+    whitening = told_whitening(artefact, released)
+    kept = kept_whitening(artefact, whitening) if whitening else None
     if picture is not None:
-        kept = kept_whitening(artefact, whitening) if whitening else None
         write_atomically(picture, draw(synthetic, unwhiten=kept.undo if kept else None))
     if as_json:
         typer.echo(json.dumps(told, indent=2, sort_keys=True))
@@ -57,7 +57,10 @@ def inspect(
     ]
     print_table(str(artefact), ("what", "value"), rows)
     if picture is not None:
-        console().print(f"written: {picture}", markup=False)
+        drawn = (
+            ", of whitened values: pixels need the run's whitening.safetensors" if whitening and kept is None else ""
+        )
+        console().print(f"written: {picture}{drawn}", markup=False)
 
 
 def _slots(count: int) -> str:

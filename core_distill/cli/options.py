@@ -59,7 +59,11 @@ ScheduleName = Annotated[
 
 Whiten = Annotated[
     float,
-    typer.Option(min=0, help="Whiten the images first (ZCA) with this epsilon, such as 0.1; 0 leaves them as they are"),
+    typer.Option(
+        min=0,
+        help="ZCA epsilon, such as 0.1: images are whitened before all else (rates of most recipes are for images that are not); "
+        "0 leaves them as they are",
+    ),
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes of this machine that work side by side")]
 Ray = Annotated[

@@ -69,7 +69,9 @@ class Subject:
     @property
     def title(self) -> str:
         """Of a table: what is tested on what."""
-        return f"{self.splits.name} {self.on} ({len(self.splits.test)} images), {self.released.tensor_bytes:,} bytes"
+        needed = f" and {self.splits.whitening.num_bytes:,} of its whitening" if self.splits.whitening else ""
+        size = f"{self.released.tensor_bytes:,} bytes{needed}"
+        return f"{self.splits.name} {self.on} ({len(self.splits.test)} images), {size}"
 
 
 class Study(Interface):
@@ -193,9 +195,12 @@ class DCBenchStudy:
 
     def show(self, subject: Subject) -> None:
         """Measure, write and print."""
+        from core_distill.augment import Dsa
         from core_distill.evaluation import augmentations_for, measure_dc_bench
 
         augmentations = augmentations_for(subject.released.synthetic, subject.splits.name)
+        if subject.splits.whitening:  # the others change pixels from 0 to 1
+            augmentations = {name: augment for name, augment in augmentations.items() if isinstance(augment, Dsa)}
         names = list(self.architectures)
         path, kept = subject.kept("dc-bench", protocol=self.protocol.describe(), architectures=names)
         with _shown("dc-bench", len(names) * len(augmentations), kept.keep_several) as keep:

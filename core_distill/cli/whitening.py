@@ -3,41 +3,47 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core_distill.progress import ShowProgress
+
 if TYPE_CHECKING:
     from core_distill.data import DataSplits, Whitening
     from core_distill.synthetic.storage import Artefact
 
 
-def whitened_data(data: str, data_dir: Path | None, epsilon: float) -> "DataSplits":
+def whitened_data(data: str, data_dir: Path | None, epsilon: float, *, show: ShowProgress) -> "DataSplits":
     """The data that a command names, in whitened images where `epsilon` is above 0."""
     from core_distill.data import load_data, whiten
 
     splits = load_data(data, data_dir=data_dir)
-    return whiten(splits, epsilon) if epsilon else splits
+    if not epsilon:
+        return splits
+    with show(f"whiten {splits.name}", 1) as advance:
+        whitened = whiten(splits, epsilon)
+        advance(1, "")
+    return whitened
 
 
-def told_whitening(released: "Artefact") -> dict[str, Any] | None:
-    """What an artefact says of its whitening; None for one of plain images."""
-    told = released.metadata.get("normalisation")
-    whitening = told.get("whitening") if isinstance(told, dict) else None
-    return whitening if isinstance(whitening, dict) else None
+def told_whitening(artefact: Path, released: "Artefact") -> dict[str, Any] | None:
+    """What an artefact says of its whitening; None for one of plain images. Raises `ValueError` for what makes no sense."""
+    normalisation = released.metadata.get("normalisation")
+    told = normalisation.get("whitening") if isinstance(normalisation, dict) else None
+    if told is None:
+        return None
+    if not isinstance(told, dict) or type(told.get("epsilon")) is not float or type(told.get("fitted_on")) is not str:
+        raise ValueError(f"{artefact} says of its whitening {told!r}, which nobody can repeat; get the artefact anew")
+    return told
 
 
 def kept_whitening(artefact: Path, told: dict[str, Any]) -> "Whitening | None":
-    """The whitening beside an artefact; None where there is no file. Raises `ValueError` for that of another set."""
+    """The whitening beside an artefact; None where there is no file, or that of another set."""
     from core_distill.data import Whitening
     from core_distill.run_folder import WHITENING
     from core_distill.synthetic.storage import artefact_at
 
     path = artefact_at(artefact).parent / WHITENING
-    if not path.exists():
-        return None
-    found = Whitening.load(path)
-    if (found.epsilon, found.fitted_on) != (told.get("epsilon"), told.get("fitted_on")):
-        raise ValueError(
-            f"{path} is the whitening of other data than {artefact} was made from; put the right one there"
-        )
-    return found
+    found = Whitening.load(path) if path.exists() else None
+    same = found is not None and (found.epsilon, found.fitted_on) == (told["epsilon"], told["fitted_on"])
+    return found if same else None
 
 
 def whitened_alike(splits: "DataSplits", artefact: Path, told: dict[str, Any]) -> "DataSplits":
@@ -48,9 +54,9 @@ def whitened_alike(splits: "DataSplits", artefact: Path, told: dict[str, Any]) -
     from core_distill.data import whiten
 
     kept = kept_whitening(artefact, told)
-    if kept is None and splits.train.digest() != told.get("fitted_on"):
+    if kept is None and splits.train.digest() != told["fitted_on"]:
         raise ValueError(
-            f"{artefact} holds whitened images, and {splits.name} is not what their whitening was fitted to: put the run's "
-            "whitening.safetensors beside the artefact"
+            f"{artefact} holds whitened images; the whitening.safetensors of its run is not beside it, and {splits.name} is "
+            "not what that was fitted to: put the file there"
         )
-    return whiten(splits, kept if kept is not None else float(told["epsilon"]))
+    return whiten(splits, kept if kept is not None else told["epsilon"])

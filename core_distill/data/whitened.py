@@ -1,5 +1,6 @@
 """Real data in whitened images."""
 
+import contextlib
 import hashlib
 from dataclasses import replace
 
@@ -7,39 +8,53 @@ import torch
 
 from core_distill.data.class_sampler import ClassSampler
 from core_distill.data.splits import DataSplits
-from core_distill.data.whitening import Whitening, fit_zca, pixels
-
-_CHUNK = 4096
-"""Images that are turned at once."""
+from core_distill.data.whitening import CHUNK, Whitening, fit_zca
+from core_distill.files import cache_folder
 
 
 def whiten(data: DataSplits, whitening: Whitening | float = 0.1) -> DataSplits:
-    """The same data in whitened images, float32 in memory, by `whitening` or one of that epsilon, fitted to its training images.
+    """The same data in whitened images: by `whitening`, or by ZCA of that epsilon, fitted to the training images.
 
     >>> whiten(load_data("digits"), 0.1).whitening.num_bytes
     16640
 
     What is distilled of them is a set of whitened images: whoever trains on it passes test images through the same
-    whitening, which costs `whitening.num_bytes`, for large images far more than the set does.
+    whitening, which costs `whitening.num_bytes`, for large images far more than the set does. Images are kept in memory as
+    float32. A fit is kept in the user's cache folder and found again. Images that are no uint8 are taken to lie in 0 to 1.
 
     Raises `ValueError` for data that stays on disk, is whitened already or no images, and what `fit_zca` raises.
     """
     if data.whitening is not None:
         raise ValueError(f"{data.name} is whitened already")
     if len(data.train.image_shape) != 3:
-        raise ValueError(f"{data.name} holds no images, and only images are whitened: leave whitening out")
+        raise ValueError(f"{data.name} holds no images (c, h, w), and only such are whitened")
     if data.train.is_on_disk:
-        raise ValueError(f"{data.name} stays on disk, and whitened images are kept in memory: leave whitening out")
-    found = whitening if isinstance(whitening, Whitening) else fit_zca(data.train, epsilon=whitening)
+        raise ValueError(f"{data.name} stays on disk, and whitened images are kept in memory: it cannot be whitened")
+    found = whitening if isinstance(whitening, Whitening) else _fitted(data.train, whitening)
     train, validation, test = (_whitened(part, found) for part in (data.train, data.validation, data.test))
     return replace(data, train=train, validation=validation, test=test, public_normalisation=False, whitening=found)
 
 
+def _fitted(train: ClassSampler, epsilon: float) -> Whitening:
+    """`fit_zca`, or what it found before: to the bit, whatever number of threads there are now."""
+    path = cache_folder("whitening") / f"{train.digest()}-{float(epsilon)!r}.safetensors"
+    if path.exists():
+        with contextlib.suppress(ValueError):
+            return Whitening.load(path)
+    found = fit_zca(train, epsilon=epsilon)
+    with contextlib.suppress(OSError):
+        found.save(path)
+    return found
+
+
 def _whitened(part: ClassSampler, whitening: Whitening) -> ClassSampler:
     """Named by what it was made of, since its last bits may differ with the number of threads."""
-    channels = part.image_shape[0]
+    channels, plain = part.image_shape[0], part.images
+    images = torch.empty(plain.shape, device=part.device)
+    for start in range(0, len(plain), CHUNK):
+        images[start : start + CHUNK] = whitening(plain[start : start + CHUNK])
     made = ClassSampler(
-        torch.cat([whitening(pixels(piece)) for piece in part.images.split(_CHUNK)]),
+        images,
         part.labels,
         num_classes=part.num_classes,
         mean=[0.0] * channels,

@@ -17,7 +17,7 @@ from core_distill.files import write_atomically
 MOST_VALUES = 16_384
 """Values of an image beyond which the matrix, their square, is refused."""
 
-_CHUNK = 4096
+CHUNK = 4096
 """Images that are turned at once."""
 
 _KEY = "stillroom-whitening"
@@ -26,11 +26,11 @@ _KEY = "stillroom-whitening"
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Whitening:
-    """`matrix @ (x - mean)` for each image `x` as one long vector, pixels from 0 to 1.
+    """`matrix @ (x - mean)` for each image `x` as one long vector of pixels from 0 to 1; uint8 counts as that.
 
     With the covariance of the training images `U diag(s) U^T`, the matrix is `U diag((s + epsilon) ** -0.5) U^T`: what
-    varies far more than `epsilon` gets the variance 1, and an image still looks like itself. Trajectory matching of colour
-    images was published with an epsilon of 0.1 (MTT, arXiv 2203.11932, and its relatives).
+    varies far more than `epsilon` gets the variance 1, and an image still looks like itself. MTT (arXiv 2203.11932) and its
+    relatives were published on CIFAR with an epsilon of 0.1, though not at every budget.
 
     Attributes: `mean (d,)` and `matrix (d, d)`, float32; `image_shape` of `d` values; `fitted_on`, the digest of the images.
     """
@@ -47,10 +47,10 @@ class Whitening:
         return self.mean.nbytes + self.matrix.nbytes
 
     def __call__(self, images: Tensor) -> Tensor:
-        """`images (n, *image_shape)` whitened, as float32. Raises `ValueError` for another shape."""
+        """`images (n, *image_shape)`, uint8 or from 0 to 1, whitened, as float32. Raises `ValueError` for another shape."""
         self._check(images)
         mean, matrix = self.mean.to(images.device), self.matrix.to(images.device)
-        turned: Tensor = (images.float().flatten(1) - mean) @ matrix
+        turned: Tensor = (_pixels(images).flatten(1) - mean) @ matrix
         return turned.view(images.shape)
 
     def undo(self, images: Tensor) -> Tensor:
@@ -79,12 +79,14 @@ class Whitening:
                 mean, matrix = file.get_tensor("mean"), file.get_tensor("matrix")
             shape, epsilon = tuple(int(side) for side in told["image_shape"]), float(told["epsilon"])
             size = math.prod(shape)
+            if min(shape, default=0) < 1 or not 0 < epsilon < math.inf:
+                raise ValueError(f"it is of {shape} images and epsilon {epsilon}")
             if mean.shape != (size,) or matrix.shape != (size, size) or {mean.dtype, matrix.dtype} != {torch.float32}:
                 raise ValueError(f"mean {tuple(mean.shape)} and matrix {tuple(matrix.shape)} are not of {shape} images")
             if not (mean.isfinite().all() and matrix.isfinite().all()):
                 raise ValueError("it holds NaN or infinite values")
             return cls(mean=mean, matrix=matrix, image_shape=shape, epsilon=epsilon, fitted_on=str(told["fitted_on"]))
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a whitening of stillroom, or a damaged one: {error}") from error
 
     def _check(self, images: Tensor) -> None:
@@ -106,10 +108,10 @@ def fit_zca(train: ClassSampler, *, epsilon: float = 0.1) -> Whitening:
             f"{MOST_VALUES:,} values: make the images smaller, or leave whitening out"
         )
     images, total = train.images, torch.zeros(size, dtype=torch.float64)
-    for piece in images.split(_CHUNK):
+    for piece in images.split(CHUNK):
         total += _vectors(piece).sum(0)
     mean, products = total / len(images), torch.zeros(size, size, dtype=torch.float64)
-    for piece in images.split(_CHUNK):
+    for piece in images.split(CHUNK):
         away = _vectors(piece) - mean
         products += away.mT @ away
     values, vectors = torch.linalg.eigh(products / max(1, len(images) - 1))
@@ -123,10 +125,9 @@ def fit_zca(train: ClassSampler, *, epsilon: float = 0.1) -> Whitening:
     )
 
 
-def pixels(images: Tensor) -> Tensor:
-    """Images as float, from 0 to 1 where they are uint8."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+def _pixels(images: Tensor) -> Tensor:
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def _vectors(images: Tensor) -> Tensor:
-    return pixels(images).double().flatten(1).cpu()
+    return _pixels(images).double().flatten(1).cpu()

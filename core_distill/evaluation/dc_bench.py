@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from core_distill.augment import dsa_for, no_augment
+from core_distill.augment import Dsa, dsa_for, no_augment
 from core_distill.data import DataSplits
 from core_distill.engine import Engine
 from core_distill.evaluation.kept import KeepSeveral
@@ -89,10 +89,15 @@ def measure_dc_bench(
 
     The released code trains 1,000 epochs with augmentation and 300 without; here it is the protocol's number for all.
     `keep` may remember scores, each as soon as it is there. Raises `ValueError` for no architecture or augmentation, and
-    where the images differ in shape.
+    where the images differ in shape or policies of pixels meet whitened ones.
     """
     if not architectures or not augmentations:
         raise ValueError("DC-BENCH needs at least one architecture and one augmentation")
+    of_pixels = [name for name, augment in augmentations.items() if not isinstance(augment, Dsa)]
+    if data.whitening and of_pixels:
+        raise ValueError(
+            f"{', '.join(of_pixels)} changes pixels from 0 to 1, and {data.name} is whitened: leave them out"
+        )
     train = Batch(*(part.detach() for part in synthetic.batch()[:2]))
     real = {"test": data.test, "validation": data.validation}
     found: dict[str, dict[str, dict[str, Score]]] = {part: {name: {} for name in architectures} for part in real}

@@ -1,4 +1,4 @@
-"""The network of most distillation papers: ConvNet-3 of width 128 with instance norm."""
+"""The network of most distillation papers: ConvNet-3, mostly of width 128 with instance norm."""
 
 import math
 from typing import final
@@ -49,16 +49,15 @@ class ConvNet(nn.Module):
         _check_depth(sides, depth)
         padding = [_first_padding(side, depth) for side in sides]
         blocks: list[nn.Module] = []
-        wide = width
         for block in range(depth):
             wide = width * widening**block
-            first = padding if block == 0 else [1, 1]
-            convolution = nn.Conv2d(channels, wide, 3, padding=(first[0], first[1]))
+            around = padding if block == 0 else [1, 1]
+            convolution = nn.Conv2d(channels, wide, 3, padding=(around[0], around[1]))
             blocks += [convolution, norm(wide), nn.ReLU(), nn.AvgPool2d(2)]
             channels = wide
         self.blocks = nn.Sequential(*blocks)
         height, columns = ((side + 2 * pad - 2) // 2**depth for side, pad in zip(sides, padding, strict=True))
-        self.classifier = nn.Linear(wide * height * columns, num_classes)
+        self.classifier = nn.Linear(channels * height * columns, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
         """The last block's maps, flattened: `(n, its channels * rows * columns)`."""

@@ -10,9 +10,10 @@ from core_distill.recipes.schedules import Schedule
 
 _DEPARTURES = (
     "departures: learned labels are probabilities (rate untuned) for free regression targets, ReLU for softplus of slope 60, "
-    "no mirrored copies of the synthetic images, no whitening of colour images, the implicit gradient leaves the last layer's "
-    "weights out (as the paper's formula does), its average starts at the real images, rates tried in doubles and that of "
-    "the inverse adapted too, the pool's networks start at different ages, the temperature by Adam for AdaBelief"
+    "no mirrored copies of the synthetic images, the implicit gradient leaves the last layer's weights out (as the paper's "
+    "formula does), its average starts at the real images, rates tried in doubles and that of the inverse adapted too, the "
+    "pool's networks start at different ages, the temperature by Adam for AdaBelief; published on colour images that are "
+    "whitened by a ridge relative to their variance, which --whiten does not do"
 )
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
-from core_distill.recipes.trajectory_matching import TABLED, WHITENED, mtt
+from core_distill.recipes.trajectory_matching import TABLED, mtt
 
 RADIUS = 0.01
 """FTD's rho in its released command, and DATM's; the default of the code is 2."""
@@ -55,8 +55,11 @@ def ftd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
     training = {"training_radius": RADIUS, "training_gap_weight": values.training_gap_weight}
     if schedule == "cpu":
         changed = recipe.with_values(training | CPU_TRAINING | {"average": 0.9})
-        return changed.because(f"{CPU_SOURCE}; the average's decay is 0.9, for 100 steps; untuned; else as published")
+        return changed.because(
+            f"{CPU_SOURCE}; the average's decay is 0.9, for 100 steps; untuned; else as published, whitening apart"
+        )
     return recipe.with_values(values._asdict() | training).because(
         f"{told_of(data, TABLED)}table 7 of the paper, rho {RADIUS} of the released command, 5,000 steps, 100 experts of 50 "
-        f"epochs; {WHITENED}; the step size is averaged as the images are, and evaluation does not use it"
+        "epochs; those commands, of 10 images a class, whiten the images, which only --whiten 0.1 does; the step size is averaged "
+        "as the images are, and evaluation does not use it"
     )

@@ -53,9 +53,9 @@ def kip_conv(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
         paper="Dataset Distillation with Infinitely Wide Convolutional Networks, arXiv 2107.13034",
         source="paper: tangent kernel of ConvNet-3 with average pooling, learned labels; regularisation and class-balanced "
         "targets as in KIP's notebook; Adam 0.04 and 5,000 targets a step are unverified, bias variance 0.01 is the "
-        "notebook's, the number of steps is ours; departures: whitening and the augmentation of targets are left out, learned "
-        "labels are probabilities (rate "
-        "untuned) for free regression targets",
+        "notebook's, the number of steps is ours; published on colour images that are whitened by a ridge relative to their "
+        "variance, which --whiten does not do; departures: the augmentation of targets is left out, learned "
+        "labels are probabilities (rate untuned) for free regression targets",
         method=functools.partial(KernelInducingPoints, batch_size=500, regularisation=1e-6, bias_std=0.1),
         images_per_class=images_per_class,
         steps=1_000,

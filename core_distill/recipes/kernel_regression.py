@@ -10,8 +10,10 @@ from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule
 
 _DEPARTURES = (
-    "departures: Adam for LAMB, learned labels are probabilities (rate untuned) for free regression targets, instance norm for "
-    "batch norm while distilling, no mirrored copies of the synthetic images, no whitening of colour images"
+    "departures: Adam for LAMB, learned labels are probabilities (rate untuned) for free regression targets, instance norm "
+    "after each convolution for batch norm before the second and third and for none in evaluation, no mirrored copies of the "
+    "synthetic images; published on colour images that are whitened by a ridge relative to their variance, which --whiten "
+    "does not do"
 )
 
 

@@ -9,7 +9,8 @@ from core_distill.recipes.schedules import Schedule
 
 _DEPARTURES = (
     "departures: steps are counted, for early stopping on a part of the training images; no learned linear map between "
-    "pixels; no whitening; the temperature by Adam for AdaBelief; grey images are padded from 28 to 32 pixels in the first "
+    "pixels; published on colour images that are whitened by a ridge relative to their variance, which --whiten does not do; the "
+    "temperature by Adam for AdaBelief; grey images are padded from 28 to 32 pixels in the first "
     "layer"
 )
 

@@ -19,11 +19,9 @@ def rat_bptt(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
         paper="Embarrassingly Simple Dataset Distillation, arXiv 2311.07025",
         source=(
             f"{told_of(data, ('cifar10',))}released code for CIFAR-10 at 10 images a class: the last 60 of up to 200 steps, Adam "
-            "0.001 inside and outside, "
-            "batch 5000, 600,000 steps (60,000 epochs), flip and rotate (15 degrees, a draw an image), gradients cut at twice "
-            "their "
-            "usual norm; departs: noise of standard deviation 1 for noise of length 1 an image, windows drawn for each loss (once "
-            "an epoch there), no whitening, evaluation by SGD"
+            "0.001 inside and outside, batch 5000, 600,000 steps (60,000 epochs), flip and rotate (15 degrees, a draw an image), "
+            "gradients cut at twice their usual norm; departs: noise of standard deviation 1 for noise of length 1 an image, "
+            "windows drawn for each loss (once an epoch there), evaluation by SGD; published on whitened images"
         ),
         method=functools.partial(TruncatedTraining, batch_size=5000, inner_steps=200, window=60, clip=2.0),
         images_per_class=images_per_class,

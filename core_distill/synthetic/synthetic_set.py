@@ -192,7 +192,8 @@ class SyntheticSet(nn.Module):
     def as_dataset(self, *, normalised: bool = False) -> "SyntheticDataset":
         """A map-style dataset of (image, label), detached from the set.
 
-        Images are in the data's own space, where real pixels lie in 0 to 1 (learned ones may leave it a little);
+        Images are in the data's own space, where real pixels lie in 0 to 1 (learned ones may leave it a little); of whitened
+        data that space is the whitened one, and test images pass through the `Whitening` of the run.
         `normalised=True` gives what our evaluation trains on. Labels are class numbers, or probabilities where the set
         has soft ones.
         """

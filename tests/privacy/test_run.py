@@ -7,7 +7,7 @@ import torch
 
 from core_distill.checkpoint import Checkpoint
 from core_distill.cli.demo_types import DemoContext
-from core_distill.data import load_data
+from core_distill.data import load_data, whiten
 from core_distill.evaluation import Protocol
 from core_distill.methods import DistributionMatching
 from core_distill.recipes import IMAGE_STARTS, dc, dm
@@ -142,6 +142,11 @@ def test_the_card_travels_in_the_artefact(records, tmp_path):
     assert guarantee["noise"] == "unpredictable"
     assert f"epsilon {guarantee['epsilon']:.3f} at delta 1e-05" in describe_card(read)
     assert describe_card(no_guarantee()) == "privacy: no guarantee"
+
+
+def test_whitened_data_has_seen_the_private_records(digits):
+    with pytest.raises(ValueError, match="digits is whitened by what its private images have in common"):
+        PrivateExperiment(data=whiten(digits), recipe=DM, public_class_size=125, delta=1e-4, target_epsilon=5.0)
 
 
 def test_an_experiment_writes_what_may_be_released_and_destroys_the_secret(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from core_distill.data import Whitening, fit_zca, load_data
-from core_distill.synthetic.storage import load_artefact
+from core_distill.synthetic.storage import load_artefact, save_artefact
 
 TOY = ["--set", "steps=2", "--set", "width=4", "--set", "depth=2", "--set", "batch_size=4"]
 SCORED = ["--networks", 1, "--epochs", 1, "--no-compile"]
@@ -24,6 +24,11 @@ def whitened(stillroom):
 @pytest.fixture
 def folder(whitened, tmp_path):
     return tmp_path / "here" / "run"
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def scores(text):
@@ -44,6 +49,7 @@ def test_evaluate_whitens_as_the_run_did(beside, whitened, folder, stillroom):
         (folder / "whitening.safetensors").unlink()
     said = stillroom("evaluate", folder, *SCORED)
     assert (said.code, scores(said.out)) == (0, scores(whitened.out))
+    assert "bytes and 16,640 of its whitening" in said.out
 
 
 def test_other_data_passes_through_the_whitening_of_the_run(folder, stillroom, tmp_path):
@@ -57,11 +63,10 @@ def test_other_data_passes_through_the_whitening_of_the_run(folder, stillroom, t
     (folder / "whitening.safetensors").unlink()
     said = stillroom("evaluate", folder, other, *SCORED)
     assert said.code == 2
-    assert "other is not what their whitening was fitted to: put the run's whitening.safetensors beside" in said.error
+    assert "is not beside it, and other is not what that was fitted to: put the file there" in said.error
     fit_zca(digits.train, epsilon=0.2).save(folder / "whitening.safetensors")
-    said = stillroom("evaluate", folder, *SCORED)
-    assert said.code == 2
-    assert "is the whitening of other data" in said.error
+    assert stillroom("evaluate", folder, other, *SCORED).code == 2
+    assert stillroom("evaluate", folder, *SCORED).code == 0
 
 
 def test_the_picture_shows_pixels(folder, stillroom):
@@ -70,7 +75,8 @@ def test_the_picture_shows_pixels(folder, stillroom):
     assert "(whitened)" in said.out
     assert (folder.parent / "again.png").read_bytes() == drawn
     (folder / "whitening.safetensors").unlink()
-    assert stillroom("inspect", folder, "--picture", "whitened.png").code == 0
+    said = stillroom("inspect", folder, "--picture", "whitened.png")
+    assert "whitened.png, of whitened values: pixels need the run's whitening.safetensors" in said.out
     assert (folder.parent / "whitened.png").read_bytes() != drawn
 
 
@@ -89,10 +95,31 @@ def test_a_finished_run_gets_its_whitening_back(folder, stillroom):
     assert (folder / "whitening.safetensors").read_bytes() == before
 
 
-def test_dc_bench_augments_pixels(folder, stillroom):
-    said = stillroom("evaluate", folder, "--dc-bench", *SCORED)
-    assert said.code == 2
-    assert "--dc-bench augments pixels from 0 to 1, and this set is of whitened images" in said.error
+def test_dc_bench_leaves_out_what_changes_pixels(folder, stillroom):
+    said = stillroom("evaluate", folder, "--dc-bench", "--network", "convnet", "--network", "mlp", *SCORED)
+    assert (said.code, said.error) == (0, "")
+    assert "dsa" in said.out
+    assert "augment" not in said.out.replace("augmentation", "")
+
+
+@pytest.mark.parametrize("told", [True, {"epsilon": "0.1", "fitted_on": ""}, {"epsilon": 0.1}])
+def test_an_artefact_that_says_nonsense_of_its_whitening(told, folder, stillroom):
+    released = load_artefact(folder)
+    metadata = released.metadata | {"normalisation": {"whitening": told}}
+    save_artefact(folder / "synthetic.safetensors", released.synthetic, metadata=metadata)
+    for command in ("evaluate", "inspect"):
+        said = stillroom(command, folder)
+        assert said.code == 2
+        assert "says of its whitening" in said.error
+
+
+def test_a_benchmark_of_whitened_images_is_another_one(stillroom):
+    few = ["--recipes", "dm", "--ipc", 1, "--budget-minutes", 0, "--baselines", "random", *TOY, *SCORED]
+    command = ["benchmark", "accuracy", "--data", "digits", "--out", "bench", *few]
+    said = stillroom(*command, "--whiten", 0.1)
+    assert (said.code, len(scores(said.out))) == (0, 2)
+    assert "digits whitened by an epsilon of 0.1" in Path("bench/accuracy.md").read_text()
+    assert "belongs to another benchmark (whitening" in stillroom(*command).error
 
 
 def test_experts_of_whitened_images_are_others(stillroom):

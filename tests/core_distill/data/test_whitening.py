@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from core_distill.data import Whitening, fit_zca, from_tensors, load_data, whiten
 from core_distill.data.whitening import MOST_VALUES
+from core_distill.files import cache_folder
 from core_distill.randomness import derive_generator
 
 SHAPE = (2, 3, 2)
@@ -18,6 +19,11 @@ SHAPE = (2, 3, 2)
 def splits_of(images, *, num_classes=2, **options):
     labels = torch.arange(len(images)) % num_classes
     return from_tensors((images, labels), (images[:10], labels[:10]), **options)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def covariance(images):
     return torch.cov(images.double().flatten(1).mT)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(epsilon=st.floats(0.01, 10))
 def test_what_varies_by_s_varies_by_s_over_s_plus_epsilon(epsilon):
     generator = derive_generator(1)
@@ -71,13 +77,33 @@ def test_validation_and_test_images_pass_through_what_the_training_images_gave(d
     assert whitened.whitening.fitted_on == digits.train.digest()
     for name in ("train", "validation", "test"):
         plain, turned = getattr(digits, name), getattr(whitened, name)
-        torch.testing.assert_close(turned.images, whitened.whitening(plain.images.float() / 255), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(turned.images, whitened.whitening(plain.images), atol=1e-6, rtol=1e-5)
         assert torch.equal(turned.labels, plain.labels)
         assert turned.images.dtype == torch.float32
         batch = turned.take(torch.arange(3))
         assert torch.equal(batch.images, turned.images[:3])
     assert not whitened.public_normalisation
     assert whitened.digest == digits.digest
+
+
+def test_whole_numbers_count_as_pixels_from_0_to_1(digits):
+    found = fit_zca(digits.train, epsilon=0.1)
+    images = digits.test.images
+    assert torch.equal(found(images), found(images.float() / 255))
+    assert torch.equal(found(images.double() / 255), found(images.float() / 255))
+
+
+def test_a_fit_is_found_again_to_the_bit(digits, monkeypatch):
+    first = whiten(digits, 0.3).whitening
+    (kept,) = cache_folder("whitening").iterdir()
+    monkeypatch.setattr("core_distill.data.whitened.fit_zca", None)
+    again = whiten(digits, 0.3).whitening
+    assert torch.equal(again.matrix, first.matrix)
+    kept.write_bytes(kept.read_bytes()[:100])
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept.parent.parent.parent))
+    assert torch.equal(whiten(digits, 0.3).whitening.matrix, first.matrix)
+    assert Whitening.load(kept).epsilon == 0.3
 
 
 def test_a_whitening_that_is_there_is_used_for_other_data(digits):
@@ -122,7 +148,7 @@ def test_it_is_read_as_it_was_written(digits, tmp_path):
     assert torch.equal(again.mean, found.mean)
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "shape", "infinite"])
+@pytest.mark.parametrize("damage", ["cut", "other", "shape", "sides", "infinite", "epsilon", "folder"])
 def test_a_file_that_is_no_whitening_is_refused(damage, digits, tmp_path):
     path = tmp_path / "whitening.safetensors"
     found = fit_zca(digits.train, epsilon=0.1)
@@ -131,7 +157,10 @@ def test_a_file_that_is_no_whitening_is_refused(damage, digits, tmp_path):
         values["image_shape"] = (1, 8, 7)
     if damage == "infinite":
         values["mean"] = found.mean / 0
-    Whitening(**values, epsilon=0.1, fitted_on="").save(path)
+    if damage == "sides":
+        values["image_shape"] = (1, -8, -8)
+    Whitening(**values, epsilon=math.nan if damage == "epsilon" else 0.1, fitted_on="").save(path)
+    path = tmp_path if damage == "folder" else path
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-8])
     if damage == "other":
@@ -149,7 +178,7 @@ def test_an_epsilon_that_makes_no_sense_is_refused(epsilon, data):
 def test_what_cannot_be_whitened_is_refused(data, tmp_path):
     with pytest.raises(ValueError, match="tensors is whitened already"):
         whiten(whiten(data))
-    with pytest.raises(ValueError, match="tensors holds no images, and only images are whitened"):
+    with pytest.raises(ValueError, match=r"tensors holds no images \(c, h, w\)"):
         whiten(splits_of(torch.randn(20, 4, 3)))
     large = splits_of(torch.zeros(4, 1, 1, MOST_VALUES + 1, dtype=torch.uint8), mean=[0.0], std=[1.0])
     with pytest.raises(ValueError, match=r"16,385 x 16,385 numbers .* make the images smaller"):

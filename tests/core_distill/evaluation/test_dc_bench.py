@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core_distill.augment import dsa_for, no_augment
-from core_distill.data import DataSplits
+from core_distill.data import DataSplits, whiten
 from core_distill.evaluation import Benchmarked, Protocol, Score, augmentations_for, evaluate, measure_dc_bench
 from core_distill.networks import MLP, ConvNet
 from core_distill.recipes import find_recipe, prepare
@@ -93,3 +93,13 @@ def test_what_is_no_image_has_no_augmentation(synthetic):
 def test_an_empty_grid_is_refused(synthetic, data):
     with pytest.raises(ValueError, match="at least one architecture and one augmentation"):
         measure_dc_bench(synthetic, data, PROTOCOL, architectures={}, augmentations={"none": no_augment}, seed=0)
+
+
+def test_policies_of_pixels_are_refused_for_whitened_images(synthetic, data):
+    augmentations, whitened = augmentations_for(synthetic, "digits"), whiten(data)
+    grid = {"architectures": {"mlp": MLP}, "seed": 0}
+    with pytest.raises(ValueError, match="autoaugment, randaugment changes pixels from 0 to 1, and toy is whitened"):
+        measure_dc_bench(synthetic, whitened, PROTOCOL, augmentations=augmentations, **grid)
+    known = {name: augmentations[name] for name in ("none", "dsa")}
+    found = measure_dc_bench(synthetic, whitened, PROTOCOL, augmentations=known, **grid)
+    assert set(found.test["mlp"]) == {"none", "dsa"}

@@ -155,6 +155,14 @@ def test_lenet_sees_every_pixel_of_small_and_large_images():
         assert LeNet((1, side, side), 2)(images).shape == (2, 2)
 
 
+def test_blocks_of_a_widening_network_double():
+    network = ConvNet((3, 16, 16), 2, width=4, depth=3, widening=2)
+    maps = network.layer_features(torch.zeros(2, 3, 16, 16))
+    assert [tuple(one.shape[1:]) for one in maps] == [(4, 16, 16), (8, 8, 8), (16, 4, 4), (16, 2, 2)]
+    assert network.features(torch.zeros(2, 3, 16, 16)).shape == (2, 16 * 2 * 2)
+    assert {layer.num_channels for layer in network.modules() if isinstance(layer, nn.GroupNorm)} == {4, 8, 16}
+
+
 def test_an_image_too_small_for_the_depth_names_the_largest_that_fits():
     with pytest.raises(ValueError, match=r"depth 4 does not fit images of 8x30: use a depth from 1 to 3"):
         ConvNet((1, 8, 30), 2, depth=4)
