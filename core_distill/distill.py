@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core_distill.checkpoint import Checkpoint
-from core_distill.engine import Engine, Tell, chosen, ignore, running_on
+from core_distill.engine import Engine, Tell, chosen, current, foresee, ignore, running_on
 from core_distill.randomness import derive_generator
 from core_distill.types import Method, Stateful
 
@@ -104,6 +104,7 @@ def _run_episodes(
             if scheduler is not None:
                 scheduler.step()
             step += 1
+            foresee(current(), share=step / steps, device=synthetic.device)
             for observe in observers:
                 observe(Progress(step, steps, loss.detach(), synthetic))
             if step == steps:

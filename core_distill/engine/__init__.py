@@ -1,6 +1,6 @@
 """How networks run: gradients, losses and features of many images in bounded memory, fast, and known to no method."""
 
-from core_distill.engine.estimate import training_session
+from core_distill.engine.estimate import foresee, training_session
 from core_distill.engine.features import features, logits
 from core_distill.engine.gradients import Pulled, class_gradients, loss_gradient, mean_loss, parameters_of, pull_back
 from core_distill.engine.inputs import input_loss
@@ -36,6 +36,7 @@ __all__ = [
     "current",
     "fastest_precision",
     "features",
+    "foresee",
     "ignore",
     "input_loss",
     "layer_means",

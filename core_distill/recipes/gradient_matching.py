@@ -6,7 +6,7 @@ from core_distill.augment import dsa_for, no_augment
 from core_distill.methods import GradientMatching
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, nearest_budget
-from core_distill.synthetic.initialise import noise, real_images
+from core_distill.synthetic.initialise import clustered_images, noise, real_images
 
 _NETWORKS = 1_000
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -15,7 +15,11 @@ _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50:
 
 def dc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """DC (arXiv 2006.05929): noise initialisation, no augmentation. `data` changes nothing."""
-    return _scheduled(_paper(images_per_class), schedule)
+    recipe = _paper(images_per_class)
+    if schedule == "paper":
+        return recipe
+    changed = recipe.with_values({"steps": 300, "batch_size": 64, "inner_steps": 5, "image_learning_rate": 1.0})
+    return changed.because("CPU schedule: 300 steps, batch 64, 5 inner epochs, SGD 1.0, untuned; else as released")
 
 
 def dsa(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
@@ -26,9 +30,8 @@ def dsa(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
     recipe = _paper(images_per_class).renamed(
         "dsa", paper="Dataset Condensation with Differentiable Siamese Augmentation, arXiv 2102.08259"
     )
-    return _scheduled(
-        recipe.with_values({"augment": ",".join(dsa_for(data).operations), "initialise": real_images}), schedule
-    )
+    recipe = recipe.with_values({"augment": ",".join(dsa_for(data).operations), "initialise": real_images})
+    return recipe if schedule == "paper" else _hurried(recipe)
 
 
 def _paper(images_per_class: int) -> Recipe:
@@ -46,8 +49,19 @@ def _paper(images_per_class: int) -> Recipe:
     )
 
 
-def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:
-    if schedule == "paper":
-        return recipe
-    changed = recipe.with_values({"steps": 300, "batch_size": 64, "inner_steps": 5, "image_learning_rate": 1.0})
-    return changed.because("CPU schedule: 300 steps, batch 64, 5 inner epochs, SGD 1.0, untuned; else as released")
+def _hurried(recipe: Recipe) -> Recipe:
+    """DSA's CPU schedule, by scores on the validation part of Fashion-MNIST after six minutes, 10 images a class."""
+    changed = recipe.with_values(
+        {
+            "steps": 300,
+            "batch_size": 64,
+            "inner_steps": 10,
+            "image_learning_rate": 0.3,
+            "decay": "cosine",
+            "initialise": clustered_images,
+        }
+    )
+    return changed.because(
+        "CPU schedule: 300 steps down a cosine, batch 64, 10 inner epochs, SGD 0.3 (of 0.1, 0.3 and 1, the best on Fashion-MNIST's "
+        "validation part after six minutes), started at the real images nearest to cluster centres; else as released"
+    )

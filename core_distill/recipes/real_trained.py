@@ -14,7 +14,7 @@ from core_distill.recipes.pixel_rates import sgd_rate
 from core_distill.recipes.recipe import Recipe
 from core_distill.recipes.schedules import Schedule, told_of
 from core_distill.synthetic import Pixels
-from core_distill.synthetic.initialise import real_images
+from core_distill.synthetic.initialise import clustered_images, real_images
 from core_distill.synthetic.multi_formation import MultiFormation
 from core_distill.training.expert_settings import ExpertTraining
 
@@ -127,14 +127,14 @@ def _paper(images_per_class: int, data: str, values: _Values) -> Recipe:
 
 def _representative(recipe: Recipe) -> Recipe:
     return dataclasses.replace(
-        recipe.with_values({"batch_size": 128, "network_batch_size": 128}),
+        recipe.with_values({"batch_size": 128, "network_batch_size": 128, "initialise": clustered_images}),
         name="dream",
         paper="DREAM: Efficient Dataset Distillation by Representative Matching, arXiv 2302.14416",
         source=f"{recipe.source.replace('batch 64', 'batch 128, also for networks')}; the real images nearest to 128 cluster "
         "centres of each class, "
         "chosen from all of it for 10 losses (released code, which has IDC's other values and as many networks; the paper says "
-        "that an eighth of them is enough). Departs: features are those of a fresh network, not of the one that is matched on; "
-        "images start at random real ones, not at cluster centres",
+        "that an eighth of them is enough); images start at such real ones. Departs: features are those of a fresh network, not of "
+        "the one that is matched on",
         batches=functools.partial(representative, refresh=10, candidates=0),
     )
 

@@ -7,6 +7,7 @@ import torch
 
 from core_distill.checkpoint import Checkpoint
 from core_distill.distill import DivergedError, distill
+from core_distill.engine import Engine, compiled, current, settings
 from core_distill.recipes import condense, initial_set, prepare
 from core_distill.synthetic import HardLabels, Pixels, SoftLabels, SyntheticSet
 
@@ -110,6 +111,26 @@ def test_killed_at_any_step_and_resumed_gives_the_same_bits(stop, sampler, tiny_
     resumed = condense(sampler, recipe, seed=3, checkpoint=Checkpoint(path, identity={}, every_seconds=0))
     for name, value in resumed.state_dict().items():
         assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("steps", [1_000, 30])
+def test_what_a_long_run_would_compile_on_its_way_is_compiled_at_once(steps, sampler, tiny_recipe, monkeypatch):
+    def work_of(progress):
+        work.extend(current().work.values())
+
+    def stop(progress):
+        current().tell = said.append
+        if said or progress.step == 3:
+            raise KilledError
+
+    work, said = [], []
+    condense(sampler, tiny_recipe.with_values({"steps": 1}), seed=0, engine=Engine(), observers=[work_of])
+    monkeypatch.setattr(compiled, "_kept", {})
+    monkeypatch.setattr(settings, "_WORTH_COMPILING", {"cpu": 10 * max(work)})
+    long = tiny_recipe.with_values({"steps": steps})
+    with pytest.raises(KilledError):  # eager code would do for ten steps
+        condense(sampler, long, seed=0, engine=Engine(), observers=[stop])
+    assert bool(said) == (steps == 1_000)
 
 
 def test_same_seed_same_bits_other_seed_other_bits(sampler, tiny_recipe):

@@ -17,6 +17,7 @@ def test_batches_are_uniform_unless_a_recipe_says_so(sampler):
     for name in RECIPES:
         recipe = find_recipe(name, images_per_class=2)
         assert recipe.values()["batches"] == ("representative" if name == "dream" else "uniform")
+        assert (recipe.values()["initialise"] == "clustered") == (name == "dream")
     plan = prepare(sampler, find_recipe("dc", images_per_class=2).with_values(SMALL), seed=0)
     assert isinstance(plan.method.real, ClassSampler)
 
