@@ -29,14 +29,12 @@ _PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "  # who interrupts is told once, by the process that asked
     "from core_distill.benchmark.accuracy_job import answer; answer()"
 )
-_SHARE = 0.1
-"""Of a row's minutes, to count how long a step takes; this time is not counted."""
+_MANY, _SHARES = 1_000_000, (0.025, 0.1)
+"""Steps of the run that is looked at first, and shares of a row's minutes to count how long a step takes, first and again;
+this time is not counted."""
 
 _FEWEST, _LONGEST = 3, 5
 """Steps that are counted at least, and how many times the planned time counting may take."""
-
-_MANY = 1_000_000
-"""Steps of the run that is counted: what repeats in it is compiled from its second step on, as in nearly all of a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,12 +157,24 @@ class _EnoughError(Exception):
 
 
 def _counted(job: Job, recipe: Recipe, data: DataSplits) -> int:
-    """The steps of a row, counted once and kept: when compiling is done, the count starts anew."""
+    """The steps of a row, counted once and kept.
+
+    How many there are decides what the row compiles, so a first look at very many says of how many the second one is.
+    """
     path = job.folder / "steps.json"
     if path.exists():
         return int(json.loads(path.read_text())["steps"])
+    steps = _MANY
+    for share in _SHARES:
+        steps = steps_for(job.minutes, _ended(job, replace(recipe, steps=steps), data, window=60 * share * job.minutes))
+    write_atomically(path, json.dumps({"steps": steps}).encode())
+    return steps
+
+
+def _ended(job: Job, recipe: Recipe, data: DataSplits, *, window: float) -> list[float]:
+    """When each of the first steps of a recipe ended, in seconds; when compiling is done, it starts anew."""
     plan = prepare(data.train, recipe, seed=job.seed, device=job.device, experts_folder=job.kept, engine=_engine(job))
-    start, ended, window = time.monotonic(), list[float](), 60 * _SHARE * job.minutes
+    start, ended = time.monotonic(), list[float]()
 
     def look(progress: Progress) -> None:
         progress.loss.item()
@@ -178,15 +188,13 @@ def _counted(job: Job, recipe: Recipe, data: DataSplits) -> int:
             plan.method,
             plan.synthetic,
             plan.optimizer,
-            steps=_MANY,
+            steps=recipe.steps,
             seed=job.seed,
             observers=[look],
             engine=_engine(job),
             tell=lambda _: ended.clear(),
         )
-    steps = steps_for(job.minutes, ended)
-    write_atomically(path, json.dumps({"steps": steps}).encode())
-    return steps
+    return ended
 
 
 def _distilled(job: Job) -> dict[str, Any]:

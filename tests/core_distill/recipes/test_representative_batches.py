@@ -69,6 +69,7 @@ def test_published_values_of_dream(data):
         "network_batch_size": 128,
         "candidates": 0,
         "refresh": 10,
+        "initialise": "clustered",
     }
     assert recipe.values() == idc.values() | expected
     assert recipe.describe()["functions"] == idc.describe()["functions"]
@@ -77,7 +78,7 @@ def test_published_values_of_dream(data):
 
 def test_the_cpu_schedule_of_dream_has_fewer_steps_than_that_of_idc():
     recipe, idc = (find_recipe(name, images_per_class=10, schedule="cpu") for name in ("dream", "idc"))
-    changed = {"batches": "representative", "candidates": 256, "refresh": 10, "steps": 240}
+    changed = {"batches": "representative", "candidates": 256, "initialise": "clustered", "refresh": 10, "steps": 240}
     assert recipe.values() == idc.values() | changed
     assert "240 steps" in recipe.source
     assert "untuned" in recipe.source
