@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core_distill.benchmark import accuracy_job
 from core_distill.benchmark.accuracy import AccuracyPlan, job_of, run_accuracy
 from core_distill.benchmark.accuracy_job import _PROGRAM, Job, answer, evaluation_network, recipe_of, steps_for
 from core_distill.networks import ConvNet
@@ -40,6 +41,20 @@ def test_what_a_step_takes_is_counted_between_steps():
     assert steps_for(6.0, [60.0, 60.5]) == 720
     assert steps_for(1.0, [30.0]) == 2
     assert steps_for(1e-9, [1.0, 2.0]) == 1
+
+
+def test_steps_are_counted_in_a_run_of_about_as_many(monkeypatch, tmp_path):
+    def ended(job, recipe, data, *, window):
+        looked_at.append((recipe.steps, window))
+        return [10.0, 10.5]
+
+    looked_at = []
+    monkeypatch.setattr(accuracy_job, "_ended", ended)
+    job = job_of(plan(minutes=1.0), tmp_path, "recipe", "dm", 10, 0)
+    assert accuracy_job._counted(job, recipe_of(job), None) == 120
+    assert looked_at == [(1_000_000, 1.5), (120, 6.0)]
+    assert accuracy_job._counted(job, recipe_of(job), None) == 120
+    assert len(looked_at) == 2, "what was counted is kept"
 
 
 def test_changes_reach_what_other_changes_bring():
