@@ -75,7 +75,7 @@ def test_the_gradient_is_the_direct_one_and_the_shortened_implicit_one(labels, s
 
 def test_networks_start_as_the_released_ones(sampler):
     """Weights of variance 1 / fan-in and no biases: the ridge is not relative to the kernel, whose size they decide."""
-    plan = prepare(sampler, toy(width=32), seed=0)
+    plan = prepare(sampler, toy(width=32, norm="none"), seed=0)
     network = plan.method._start(derive_generator(0))
     for name, value in network.named_parameters():
         if name.endswith("bias"):
