@@ -31,18 +31,16 @@ SHARED = (
 """Code that every method and recipe goes through."""
 FLOORS = (
     (
-        *(
-            "arriving",
-            "clock",
-            "environment",
-            "files",
-            "identity",
-            "jobs",
-            "partials",
-            "progress",
-            "randomness",
-            "types",
-        ),
+        "arriving",
+        "clock",
+        "environment",
+        "files",
+        "identity",
+        "jobs",
+        "partials",
+        "progress",
+        "randomness",
+        "types",
         "vectors",
     ),
     ("augment", "checkpoint", "networks"),

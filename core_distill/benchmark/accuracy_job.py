@@ -157,7 +157,7 @@ class _EnoughError(Exception):
 
 
 def _counted(job: Job, recipe: Recipe, data: DataSplits) -> int:
-    """The steps of a row, counted once and kept.
+    """The steps of a row, which are kept: a row that goes on has as many as when it began.
 
     How many there are decides what the row compiles, so a first look at very many says of how many the second one is.
     """

@@ -101,6 +101,7 @@ def test_the_cpu_schedule_changes_sizes_and_says_so(name, beside):
     paper = find_recipe(name, images_per_class=10, data="mnist")
     cpu = find_recipe(name, images_per_class=10, data="mnist", schedule="cpu")
     changed = {key for key, value in cpu.values().items() if value != paper.values()[key]}
+    assert beside <= changed
     assert changed - beside <= {"steps", "batch_size", "inner_steps", "image_learning_rate"}
     assert cpu.steps < paper.steps
     assert "CPU schedule" in cpu.source
