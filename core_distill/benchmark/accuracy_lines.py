@@ -62,10 +62,10 @@ def selections(results: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def beside(line: Line, selection: str, found: Sequence[Line]) -> Line | None:
-    """The largest selection of real images of that name that costs no more bytes than `line`."""
+    """The best selection of real images of that name that costs no more bytes than `line`, which need not be the largest."""
     smaller = [
         other
         for other in found
         if other.kind == "baseline" and other.what == selection and other.rows and other.num_bytes <= line.num_bytes
     ]
-    return max(smaller, key=lambda other: other.num_bytes, default=None)
+    return max(smaller, key=lambda other: other.accuracy, default=None)

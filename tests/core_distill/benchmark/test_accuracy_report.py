@@ -97,6 +97,12 @@ def test_the_best_comes_first_and_what_failed_last(results):
     assert [line.what for line in lines(results)] == ["dsa", "frepo", "kmeans", "random", "dc", "random"]
 
 
+def test_of_several_selections_that_the_bytes_buy_the_best_counts(results):
+    results["rows"]["larger"] = row("baseline", "kmeans", [0.70], 9_000, images_per_class=11)
+    found = {line.what: line for line in lines(results)}
+    assert beside(found["frepo"], "kmeans", lines(results)).accuracy == 0.8
+
+
 def test_nothing_smaller_is_nothing_to_compare_with(results):
     found = lines(results)
     assert beside(found[0], "herding", found) is None
