@@ -15,6 +15,7 @@ from core_distill.augment import no_augment
 from core_distill.engine import features
 from core_distill.engine.outputs import output_gradient
 from core_distill.matching.contrast import mean_likeness, supervised_contrastive_loss
+from core_distill.methods.numbers import check_from_zero, check_momenta
 from core_distill.synthetic import SyntheticSet
 from core_distill.training.restored import restored
 from core_distill.types import Batch, Method, NetworkFactory, SiameseAugment, Stateful
@@ -38,7 +39,7 @@ class Adversarial:
         adversary_rate, adversary_momentum: of its steps.
         adversary_slots: random slots that each player looks at, at most.
 
-    Raises `ValueError` for fewer than one slot, and a temperature that is not above 0.
+    Raises `ValueError` for fewer than one slot, a temperature that is not above 0, and weights, rates and a momentum out of range.
     """
 
     private: ClassVar[bool] = False
@@ -57,6 +58,8 @@ class Adversarial:
     _extractor: "_Extractor" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_from_zero(self, "diversity", "likeness", "contrast", "adversary_rate")
+        check_momenta(self, "adversary_momentum")
         if self.adversary_slots < 1 or not self.contrast_temperature > 0:
             raise ValueError(
                 "adversary_slots must be at least 1 and contrast_temperature above 0, got "

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from core_distill.augment import no_augment
 from core_distill.matching.bayesian import Divergence, Posteriors, forward_kl
 from core_distill.matching.unrolling import train_unrolled
+from core_distill.methods.numbers import check_from_one, check_from_zero
 from core_distill.randomness import derive_generator
 from core_distill.synthetic import SyntheticSet
 from core_distill.training.experts import ExpertTrajectories
@@ -53,8 +54,8 @@ class BayesianPseudocoreset:
     batch_size: int = 1000
 
     def __post_init__(self) -> None:
-        if not 0 <= self.noise < float("inf"):
-            raise ValueError(f"noise must be at least 0, got {self.noise}")
+        check_from_zero(self, "noise")
+        check_from_one(self, "inner_steps")
         self.experts.check_span(self.max_start, self.expert_epochs)
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:

@@ -11,6 +11,7 @@ from core_distill.augment import Dsa, no_augment
 from core_distill.augment.successive import Successive
 from core_distill.engine import features, input_loss
 from core_distill.matching.characteristic_functions import characteristic_distance
+from core_distill.methods.numbers import check_from_one
 from core_distill.synthetic import SyntheticSet
 from core_distill.training.experts import ExpertTrajectories
 from core_distill.types import Batch, NetworkFactory, RealData
@@ -53,8 +54,7 @@ class CharacteristicMatching:
     calibration_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.num_frequencies < 1:
-            raise ValueError(f"num_frequencies must be at least 1, got {self.num_frequencies}")
+        check_from_one(self, "num_frequencies")
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One expert, one loss."""

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from core_distill.augment import no_augment
 from core_distill.matching import gradient_distance, mean_gradient
 from core_distill.matching.gradients import Distance, class_sum_distance, layerwise_cosine
+from core_distill.methods.numbers import check_from_zero
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import fit
 from core_distill.types import NetworkFactory, RealData, SiameseAugment, Signal
@@ -50,6 +51,9 @@ class ClassSummedMatching:
     outer_warmup: int = 250
     inner_warmup: int = 10
     _networks: _Count = field(init=False, repr=False, compare=False, default_factory=_Count)
+
+    def __post_init__(self) -> None:
+        check_from_zero(self, "inner_steps", "learning_rate")
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One network's life: `outer_steps` losses."""

@@ -17,6 +17,7 @@ from core_distill.matching.convexified import (
     outer_loss,
 )
 from core_distill.matching.kernels import centred_labels
+from core_distill.methods.numbers import check_from_one, check_from_zero
 from core_distill.methods.temperature import LearnedTemperature
 from core_distill.networks.gaussian import draw_gaussian
 from core_distill.randomness import host_integers
@@ -75,9 +76,8 @@ class ConvexifiedGradients:
     _temperature: LearnedTemperature = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("inner_steps", "inverse_steps", "pool_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_from_one(self, "inner_steps", "inverse_steps", "pool_steps")
+        check_from_zero(self, "network_rate", "temperature_rate")
         pool = NetworkPool(self._start, size=self.pool_size, max_age=self.max_age, learning_rate=self.network_rate)
         object.__setattr__(self, "_pool", pool)
         object.__setattr__(self, "_temperature", LearnedTemperature(self.temperature_rate))

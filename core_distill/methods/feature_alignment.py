@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from core_distill.augment import no_augment
 from core_distill.data import ClassSampler
 from core_distill.matching.layer_features import feature_alignment, mean_layers
+from core_distill.methods.numbers import check_from_one, check_from_zero
 from core_distill.methods.query_accuracy import query_accuracy, spread
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import fit
@@ -42,7 +43,7 @@ class FeatureAlignment:
         max_losses, max_epochs: of one network, and of its training between two losses.
         learning_rate: of that training, plain SGD.
 
-    Raises `ValueError` for a window, or a bound, that is too small to ever compare two accuracies.
+    Raises `ValueError` for a window, or a bound, that is too small to ever compare two accuracies, and for values below 0.
     """
 
     private: ClassVar[bool] = False
@@ -69,9 +70,8 @@ class FeatureAlignment:
     def __post_init__(self) -> None:
         if self.window < 2:
             raise ValueError(f"window must be at least 2, the fewest accuracies that differ, got {self.window}")
-        for name in ("max_losses", "max_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_from_one(self, "max_losses", "max_epochs")
+        check_from_zero(self, "discrimination_weight", "outer_spread", "inner_spread", "learning_rate")
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One network's life, of at most `max_losses` losses."""

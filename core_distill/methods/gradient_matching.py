@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from core_distill.augment import no_augment
 from core_distill.matching import gradient_distance, mean_gradient
+from core_distill.methods.numbers import check_from_zero
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import fit
 from core_distill.types import NetworkFactory, RealData, SiameseAugment, Signal
@@ -36,6 +37,9 @@ class GradientMatching:
     outer_steps: int = 10
     inner_steps: int = 50
     learning_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_from_zero(self, "inner_steps", "learning_rate")
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One network's life: `outer_steps` losses."""

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from core_distill.augment import no_augment
 from core_distill.engine import mean_loss, parameters_of
 from core_distill.matching.implicit import InverseProduct, at_minimum, neumann
+from core_distill.methods.numbers import check_from_zero, check_momenta
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import fit
 from core_distill.training.restored import restored
@@ -57,6 +58,8 @@ class ImplicitDifferentiation:
     _kept: "_Kept" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_from_zero(self, "learning_rate")
+        check_momenta(self, "inner_momentum")
         object.__setattr__(self, "_kept", _Kept())
 
     @property

@@ -10,6 +10,7 @@ from core_distill.augment import no_augment
 from core_distill.engine import features
 from core_distill.matching.batching import refuse_batch_statistics
 from core_distill.matching.kernels import centred_labels, kernel_regression_loss, label_margin
+from core_distill.methods.numbers import check_from_zero
 from core_distill.synthetic import SyntheticSet
 from core_distill.training.pool import NetworkPool, PooledNetwork
 from core_distill.types import Batch, NetworkFactory, RealData, SiameseAugment
@@ -33,7 +34,7 @@ class KernelRegression:
         regularisation: of the kernel, relative to the mean of its diagonal.
         label_scale: of the synthetic targets; the paper starts them at sqrt(10 / c).
 
-    Raises `ValueError` for a label scale of 0 or less, networks with batch statistics, a kernel that is not positive
+    Raises `ValueError` for values out of range, networks with batch statistics, a kernel that is not positive
     definite (on a card some steps later, when the set is NaN), and a pool whose networks keep diverging.
     """
 
@@ -54,6 +55,7 @@ class KernelRegression:
     _pool: NetworkPool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_from_zero(self, "network_rate")
         if not 0 < self.label_scale < float("inf"):
             raise ValueError(f"label_scale must be above 0, got {self.label_scale}")
         pool = NetworkPool(self._start, size=self.pool_size, max_age=self.max_age, learning_rate=self.network_rate)

@@ -13,6 +13,7 @@ from core_distill.engine import features, logits, loss_gradient, mean_loss, para
 from core_distill.matching.batching import refuse_batch_statistics
 from core_distill.matching.heads import ridge_head, with_constant
 from core_distill.matching.unrolling import train_unrolled
+from core_distill.methods.numbers import check_from_one, check_from_zero
 from core_distill.randomness import derive_generator
 from core_distill.synthetic import SyntheticSet
 from core_distill.training.followed import FollowedNetwork
@@ -53,7 +54,8 @@ class LabelDistillation:
     _followed: FollowedNetwork = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_base(self.base_batch_size)
+        check_from_one(self, "base_batch_size")
+        check_from_zero(self, "network_rate")
         followed = FollowedNetwork(self.new_network, learning_rate=self.network_rate, patience=self.patience)
         object.__setattr__(self, "_followed", followed)
 
@@ -129,7 +131,8 @@ class RidgeLabelDistillation:
     _followed: FollowedNetwork = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_base(self.base_batch_size)
+        check_from_one(self, "base_batch_size")
+        check_from_zero(self, "network_rate")
         if not 0 < self.head_rate <= 1:
             raise ValueError(f"head_rate must lie in (0, 1], got {self.head_rate}")
         followed = FollowedNetwork(self._start, learning_rate=self.network_rate, patience=self.patience)
@@ -214,8 +217,3 @@ def _last_layer(network: nn.Module) -> nn.Linear:
 
 def _wrong(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(-1) != labels).float().mean()
-
-
-def _check_base(size: int) -> None:
-    if size < 1:
-        raise ValueError(f"base_batch_size must be at least 1, got {size}")

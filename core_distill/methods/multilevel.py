@@ -10,6 +10,7 @@ from core_distill.augment import no_augment
 from core_distill.matching import mean_gradient
 from core_distill.matching.gradient_distances import angle_and_difference
 from core_distill.matching.gradients import Distance, multilevel_distance
+from core_distill.methods.numbers import check_from_zero, check_momenta
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import fit
 from core_distill.types import NetworkFactory, RealData, SiameseAugment, Signal
@@ -29,7 +30,7 @@ class MultilevelMatching:
         learning_rate, network_momentum: of that training.
         between_classes: weight of the part between classes; 1 makes it as heavy as all parts within classes.
 
-    Raises `ValueError` where `inner_schedule` is empty.
+    Raises `ValueError` where `inner_schedule` is empty, and for values out of range.
     """
 
     private: ClassVar[bool] = True
@@ -49,8 +50,13 @@ class MultilevelMatching:
     between_classes: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.inner_schedule:
-            raise ValueError("inner_schedule needs at least one number of epochs, such as (50, 40, 30)")
+        if not self.inner_schedule or min(self.inner_schedule) < 0:
+            raise ValueError(
+                "inner_schedule needs at least one number of epochs, none below 0, such as (50, 40, 30), got "
+                f"{self.inner_schedule}"
+            )
+        check_from_zero(self, "learning_rate", "between_classes")
+        check_momenta(self, "network_momentum")
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One network's life: `outer_steps` losses."""

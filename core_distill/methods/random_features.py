@@ -12,6 +12,7 @@ from core_distill.augment import no_augment
 from core_distill.engine import features
 from core_distill.matching.batching import refuse_batch_statistics
 from core_distill.matching.kernels import centred_labels, ridge_regression
+from core_distill.methods.numbers import check_from_one, check_from_zero
 from core_distill.methods.temperature import LearnedTemperature
 from core_distill.networks.gaussian import draw_gaussian
 from core_distill.synthetic import SyntheticSet
@@ -36,7 +37,7 @@ class RandomFeatureRegression:
         platt: cross-entropy of the predictions times a learned factor; else half the mean squared error to centred labels.
         temperature_rate: of Adam on the logarithm of that factor, which starts at 0.
 
-    Raises `ValueError` for fewer than one network, networks with batch statistics, and a kernel that is not positive
+    Raises `ValueError` for values out of range, networks with batch statistics, and a kernel that is not positive
     definite (on a card the set becomes NaN).
     """
 
@@ -56,8 +57,8 @@ class RandomFeatureRegression:
     _temperature: LearnedTemperature = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.num_networks < 1:
-            raise ValueError(f"num_networks must be at least 1, got {self.num_networks}")
+        check_from_one(self, "num_networks")
+        check_from_zero(self, "temperature_rate")
         object.__setattr__(self, "_temperature", LearnedTemperature(self.temperature_rate))
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:

@@ -13,6 +13,7 @@ from core_distill.augment.successive import Successive
 from core_distill.matching import gradient_distance
 from core_distill.matching.gradient_distances import convolution_squared
 from core_distill.matching.gradients import Distance
+from core_distill.methods.numbers import check_from_one, check_from_zero, check_momenta
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import StackedSgd
 from core_distill.types import Batch, NetworkFactory, RealData
@@ -35,7 +36,7 @@ class RealTrainedMatching:
             `network_batch_size`, each under all `network_operations` and mixed with probability `cutmix_share`.
         network_rate, network_momentum, network_weight_decay: of that training, which goes on through the network's life.
 
-    Raises `ValueError` for numbers below 1, and while it runs what `distance` raises.
+    Raises `ValueError` for values out of range, and while it runs what `distance` raises.
     """
 
     private: ClassVar[bool] = False
@@ -59,9 +60,11 @@ class RealTrainedMatching:
     cutmix_share: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "synthetic_batch_size", "outer_steps", "network_images", "network_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_from_one(
+            self, "batch_size", "synthetic_batch_size", "outer_steps", "network_images", "network_batch_size"
+        )
+        check_from_zero(self, "network_rate", "network_weight_decay")
+        check_momenta(self, "network_momentum")
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One network's life: `outer_steps` losses, or as many for every group of `classes_at_once`."""

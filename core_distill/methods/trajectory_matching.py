@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from core_distill.augment import no_augment
 from core_distill.matching.trajectories import trajectory_distance
 from core_distill.matching.unrolling import train_unrolled
+from core_distill.methods.numbers import check_from_one
 from core_distill.randomness import derive_generator
 from core_distill.synthetic import SyntheticSet
 from core_distill.training.experts import ExpertTrajectories
@@ -56,8 +57,7 @@ class TrajectoryMatching:
     memory_limit: int = 0
 
     def __post_init__(self) -> None:
-        if self.inner_steps < 1:
-            raise ValueError(f"inner_steps must be at least 1, got {self.inner_steps}")
+        check_from_one(self, "inner_steps")
         if self.batch_size < 0 or self.memory_limit < 0:
             raise ValueError(
                 f"batch_size and memory_limit must be at least 0, got {self.batch_size} and {self.memory_limit}"

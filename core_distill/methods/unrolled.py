@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from core_distill.augment import no_augment
 from core_distill.engine import mean_loss, parameters_of
 from core_distill.matching.unrolling import train_unrolled
+from core_distill.methods.numbers import check_from_one, check_momenta
 from core_distill.randomness import derive_generator
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch, NetworkFactory, RealData, SiameseAugment
@@ -84,5 +85,5 @@ class UnrolledTraining:
                 f"inner_steps must lie in 1..{synthetic.images_per_class}, since each step trains on a part of the "
                 f"{synthetic.images_per_class} slots a class, got {self.inner_steps}; inner_epochs repeats them"
             )
-        if self.inner_epochs < 1:
-            raise ValueError(f"inner_epochs must be at least 1, got {self.inner_epochs}")
+        check_from_one(self, "inner_epochs")
+        check_momenta(self, "inner_momentum")

@@ -49,8 +49,11 @@ def solved(
     """Probabilities nearest to the targets that make kernel regression on the images as they start predict real labels best.
 
     Label Solve (arXiv 2011.00050), see `label_solve`: on `solve_images` real images, by the mean kernel of the features of
-    `solve_networks` fresh networks; the mean over a slot's views. Raises `ValueError` as `label_solve`.
+    `solve_networks` fresh networks; the mean over a slot's views. Raises `ValueError` for numbers below 1, and as `label_solve`.
     """
+    for name, value in (("solve_images", solve_images), ("solve_networks", solve_networks)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     start, count = slots.start, slots.images.shape[0]
     real = start.real.batch(solve_images, start.generator)
     networks = [start.new_network(start.generator) for _ in range(solve_networks)]
