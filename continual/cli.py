@@ -47,12 +47,13 @@ def run(
     compile_: Compile = True,
     piece: Piece = 0,
 ) -> None:
-    """Learn a data set class group by class group, and see what each kind of memory saves from being forgotten.
+    """Compare distilled with random replay, in Avalanche.
 
-    Prints accuracy and forgetting of one Avalanche strategy with three memories, and writes results.json. `--set` changes
-    the recipe: with images=low-rank the same bytes hold more images, and a value of its network, such as the width, also
-    changes the network that learns the stream. That network is Avalanche's to train, in float32: `--compute`, `--compile` and
-    `--piece` are for distilling.
+    A data set is learned class group by class group, to see what each kind of memory saves from being forgotten. Prints
+    accuracy and forgetting of one Avalanche strategy with three memories, and writes results.json. `--set` changes the
+    recipe: with images=low-rank the same bytes hold more images, and a value of its network, such as the width, also
+    changes the network that learns the stream. That network is Avalanche's to train, in float32: `--compute`, `--compile`
+    and `--piece` are for distilling.
 
     Examples:
 
@@ -94,7 +95,7 @@ def run(
     }
     out = out or Path("runs") / f"continual-{splits.name}-{recipe}-memory{memory}-{strategy}-seed{seed}"
     folder = RunFolder(out, identity=identity)
-    with _watching(3 * experiences) as watch, running_on(engine):
+    with folder.given_up_on_failure(), _watching(3 * experiences) as watch, running_on(engine):
         results = compare_replay(splits, full, memory=memory, protocol=protocol, seed=seed, device=device, watch=watch)
     runs = {name: result.as_json() for name, result in results.items()}
     folder.write_results({"identity": identity, "hardware": hardware(device), "runs": runs})

@@ -140,12 +140,9 @@ def run_experiment(
     }
     if results.pop("finished", False):  # its release was deleted: not until the new one has its scores
         folder.write_results(results)
-    try:
+    with folder.given_up_on_failure():
         checkpoint = folder.checkpoint(every_seconds=experiment.checkpoint_seconds)
         synthetic, seconds = _distilled(experiment, checkpoint, experts_folder or out / "experts", show, processes)
-    except (ValueError, RuntimeError, MemoryError):
-        folder.withdraw()
-        raise
     results |= seconds
     metadata = experiment.metadata()
     if not folder.artefact.exists():

@@ -1,7 +1,8 @@
 """One folder a run: who it belongs to, its checkpoint, its artefact and its results, each written atomically."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,15 @@ class RunFolder:
                 other = f"score the set that is there by `stillroom evaluate {self.artefact}`, or {other}"
             raise ValueError(f"{self.path} belongs to another run ({told(apart)}); {other}")
 
-    def withdraw(self) -> None:
-        """Give the folder up where the run has left nothing but its name in it, so that another may have it."""
-        if {file.name for file in self.path.iterdir()} == {_RECORD}:
-            (self.path / _RECORD).unlink()
+    @contextmanager
+    def given_up_on_failure(self) -> Iterator[None]:
+        """An error inside gives the folder up where the run has left nothing but its name in it: another may have it."""
+        try:
+            yield
+        except Exception:
+            if {file.name for file in self.path.iterdir()} == {_RECORD}:
+                (self.path / _RECORD).unlink()
+            raise
 
     def checkpoint(self, *, every_seconds: float = 20.0) -> Checkpoint:
         """The checkpoint of this run, resumed from where it stands and written at most every `every_seconds`."""

@@ -46,12 +46,13 @@ def run(
     compile_: Compile = True,
     piece: Piece = 0,
 ) -> None:
-    """Let clients distil what they have and train one network on what they send, beside FedAvg.
+    """Compare synthetic sets with FedAvg over Flower clients.
 
-    Prints accuracy, bytes and seconds of both on the same clients, and writes results.json. Clients and server run on the
-    CPU; `--compute`, `--compile` and `--piece` are for all of them. Any recipe will do, with any labels and any images but
-    latents, whose generator is too large to send. Experts and teachers are trained at each client on its own images and
-    not sent; with a few hundred images they need `--set training_batch_size=32`.
+    Clients distil what they have, and the server trains one network on what they send. Prints accuracy, bytes and seconds
+    of both on the same clients, and writes results.json. Clients and server run on the CPU; `--compute`, `--compile` and
+    `--piece` are for all of them. Any recipe will do, with any labels and any images but latents, whose generator is too
+    large to send. Experts and teachers are trained at each client on its own images and not sent; with a few hundred images
+    they need `--set training_batch_size=32`.
 
     Examples:
 
@@ -88,22 +89,25 @@ def run(
         "engine": engine.describe(),
         "versions": versions(),
     }
-    out = out or Path("runs") / f"federated-{splits.name}-{recipe}-ipc{ipc}-clients{clients}-seed{seed}"
+    out = (
+        out or Path("runs") / f"federated-{splits.name}-{recipe}-ipc{full.images_per_class}-clients{clients}-seed{seed}"
+    )
     folder = RunFolder(out, identity=identity)
     sizes = [len(part) for part in parts]
     console().print(f"{splits.name}: {sum(sizes)} training images over {clients} clients, {sizes}", markup=False)
-    result = run_simulation(
-        splits,
-        full,
-        parts,
-        rounds=rounds,
-        seed=seed,
-        protocol=protocol,
-        fedavg=fedavg,
-        num_workers=workers,
-        engine=engine,
-        agreement=agreement,
-    )
+    with folder.given_up_on_failure():
+        result = run_simulation(
+            splits,
+            full,
+            parts,
+            rounds=rounds,
+            seed=seed,
+            protocol=protocol,
+            fedavg=fedavg,
+            num_workers=workers,
+            engine=engine,
+            agreement=agreement,
+        )
     folder.write_results({"identity": identity, "hardware": hardware("cpu"), "clients": sizes, **result.as_json()})
     _report(result, full.name)
     console().print(f"written: {out}/results.json", markup=False)

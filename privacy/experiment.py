@@ -130,7 +130,8 @@ def _run(experiment: PrivateExperiment, run: PrivateRun, folder: RunFolder, show
     if folder.artefact.exists():
         checkpoint.path.unlink(missing_ok=True)  # a kill may have come between the release and this
         return folder.results()
-    with show(f"distil {experiment.recipe.name} privately", run.steps) as advance:
+    named = f"distil {experiment.recipe.name} privately"
+    with folder.given_up_on_failure(), show(named, run.steps) as advance:
 
         def observe(progress: Progress) -> None:
             if progress.step % 10 == 0 or progress.step == progress.steps:

@@ -71,7 +71,7 @@ def test_bad_options_are_one_line_with_code_2(tmp_path, capsys, arguments, told)
     error = capsys.readouterr().err
     assert told in error
     assert "Traceback" not in error
-    assert not (tmp_path / "run" / "results.json").exists()
+    assert not (tmp_path / "run" / "run.json").exists(), "the corrected command may have the folder"
 
 
 def test_demo_rows(digits, tmp_path):
