@@ -78,10 +78,11 @@ def run(
     networks: Annotated[int, typer.Option(min=0, help="Fresh networks a score is the mean of; 0 skips evaluation")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs each of them trains")] = 300,
 ) -> None:
-    """Distil with differential privacy, and print the claim beside an audit and beside no privacy.
+    """Distil with differential privacy, and audit the claim.
 
-    Images start from noise. Writes synthetic.safetensors with its privacy card, images.png and results.json; only the
-    first two are for release. What is computed of single records stays in float32, whatever `--compute` says.
+    It is printed beside the same without privacy. Images start from noise. Writes synthetic.safetensors with its privacy
+    card, images.png and results.json; only the first two are for release. What is computed of single records stays in float32,
+    whatever `--compute` says.
 
     Examples:
 
@@ -95,6 +96,8 @@ def run(
     from privacy.experiment import PrivateExperiment, run_private_experiment
 
     check_delta(delta)
+    if epsilon is not None and noise_multiplier is not None:
+        raise ValueError("--epsilon and --noise-multiplier each say how much noise there is; leave one of them out")
     device = pick_device(device)
     splits = load_data(data, data_dir=data_dir)
     if not splits.public_normalisation:
@@ -119,7 +122,7 @@ def run(
         audit=_audit_plan(canaries) if audit else None,
         engine=pick_engine(compute, compile_, piece, device),
     )
-    out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-private-seed{seed}"
+    out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{chosen.images_per_class}-private-seed{seed}"
     _announce(experiment, counted=class_size is None)
     _report(run_private_experiment(experiment, out, show=progress), out)
 

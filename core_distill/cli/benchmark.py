@@ -13,7 +13,7 @@ from core_distill.cli.options import Compile, Device, numbers, pick_device, type
 benchmark = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Measure this library on this machine.",
     epilog="Example: `stillroom benchmark speed --work dm`.",

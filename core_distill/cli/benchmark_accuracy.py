@@ -71,11 +71,12 @@ def accuracy(
     compile_: Compile = True,
     piece: Piece = 0,
 ) -> None:
-    """Compare recipes: the same minutes, one protocol, beside real images at equal bytes and published numbers.
+    """Compare recipes by accuracy after the same minutes.
 
-    Writes results.json, accuracy.md, accuracy.csv and accuracy.png after every row; with `--ray`, when all rows of a kind are
-    there (each stands in its own rows/NAME/row.json at once). The same command goes on where it was stopped, and other
-    recipes, budgets and seeds may join. `--set` holds for every recipe that has the value.
+    They have one protocol, and stand beside real images at equal bytes and published numbers. Writes results.json,
+    accuracy.md, accuracy.csv and accuracy.png after every row; with `--ray`, when all rows of a kind are there (each stands
+    in its own rows/NAME/row.json at once). The same command goes on where it was stopped, and other recipes, budgets and
+    seeds may join. `--set` holds for every recipe that has the value.
 
     Examples:
 

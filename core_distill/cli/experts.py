@@ -60,9 +60,9 @@ def experts(
     compile_: Compile = True,
     piece: Piece = 0,
 ) -> None:
-    """Train the experts that mtt and its relatives use, ahead of distilling; several runs share them.
+    """Train experts for mtt and its relatives beforehand.
 
-    The same command goes on where it was stopped; a larger --number adds experts.
+    Runs that fit them share them. The same command goes on where it was stopped; a larger --number adds experts.
 
     Examples:
 

@@ -19,7 +19,9 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the metadata as JSON")] = False,
     picture: Annotated[Path | None, typer.Option(help="Also write the images as a PNG", show_default=False)] = None,
 ) -> None:
-    """Show everything a synthetic set says of itself: images, recipe, origin, scores, privacy.
+    """Show what a synthetic set says of itself.
+
+    Its images, recipe, origin, scores and privacy.
 
     Examples:
 

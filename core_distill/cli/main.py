@@ -36,7 +36,7 @@ class _Commands(TyperGroup):
             function = adapters[cmd_name].load()
         except Exception as error:
             return _unavailable(cmd_name, error)
-        single = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         single.command(name=cmd_name)(function)
         command = typer.main.get_command(single)
         command.name = cmd_name
@@ -49,7 +49,7 @@ def _unavailable(name: str, error: Exception) -> click.Command:
     def explain() -> None:
         raise error
 
-    single = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     settings = {"ignore_unknown_options": True, "allow_extra_args": True}
     note = f"Not available: {_explained(error)[1]}"
     single.command(name=name, help=note, add_help_option=False, context_settings=settings)(explain)
@@ -66,7 +66,7 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Distil a data set once; use the small synthetic set for continual learning, federated learning and privacy.",
     epilog="Example: `stillroom distill digits --recipe dm --ipc 10`. Any command takes --debug.",

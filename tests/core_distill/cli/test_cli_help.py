@@ -40,15 +40,21 @@ def test_the_list_says_what_each_command_does(stillroom):
     said = stillroom("--help")
     assert said.code == 0
     for name in COMMANDS:
-        (line,) = [line for line in said.out.splitlines() if line.startswith(f"│ {name} ")]
-        assert len(line.strip(" │").removeprefix(name).split()) > 3
+        (line,) = [line for line in said.out.split("Commands:")[1].splitlines() if line.startswith(f"  {name} ")]
+        assert len(line.strip().removeprefix(name).split()) > 3
+        assert not line.endswith("...")
     assert "stillroom distill digits" in said.out
 
 
-def test_distill_names_all_images_and_labels(stillroom, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "250")
-    words = set(stillroom("distill", "--help").out.replace(",", " ").replace(":", " ").replace(";", " ").split())
-    assert {*IMAGE_STARTS, *LABEL_MODES} <= words
+def unbroken(text):
+    """Without spaces and the ends of lines, which may come after any hyphen."""
+    return "".join(text.split())
+
+
+def test_distill_names_all_images_and_labels_at_80_columns(stillroom, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    told = unbroken(stillroom("distill", "--help").out)
+    assert all(name in told for name in (*IMAGE_STARTS, *LABEL_MODES))
 
 
 def test_nothing_typed_shows_the_help(stillroom):
@@ -57,19 +63,18 @@ def test_nothing_typed_shows_the_help(stillroom):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_shows_an_example_and_every_argument(name, stillroom, group, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "250")
+def test_a_command_shows_an_example_and_every_argument(name, stillroom, group):
     said = stillroom(name, "--help")
     assert said.code == 0
     assert "Example" in said.out
     assert said.out.count(f"stillroom {name}") >= 2, "the usage and at least one example"
-    words = " ".join(said.out.replace("│", " ").split())
+    told = unbroken(said.out)
     command = group.get_command(click.Context(group), name)
     for parameter in command.params:
         assert parameter.help, f"{name} {parameter.name} has no help"
-        assert parameter.help.split("[")[0].strip() in words
+        assert unbroken(parameter.help.split("[")[0]) in told
         if isinstance(parameter, click.Option):
-            assert parameter.opts[0] in words
+            assert parameter.opts[0] in told
 
 
 def test_the_version(stillroom):
