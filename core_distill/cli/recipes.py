@@ -15,10 +15,11 @@ def recipes(
     data: Annotated[str, typer.Option(help="The data whose values are shown, with a NAME")] = "fashion-mnist",
     ipc: Ipc = 10,
 ) -> None:
-    """List what `--recipe` may be: each method with its paper, what it learns, its steps, and what its paper reports.
+    """List the recipes, or all values of one.
 
-    They stand by what they match: gradients, trajectories of training, features, kernels; or what they differentiate through:
-    unrolled training, its end (implicit), what is likely after it (Bayesian).
+    Each stands with its paper, what it learns, its steps, and what its paper reports. They are ordered by what they match:
+    gradients, trajectories of training, features, kernels; or by what they differentiate through: unrolled training, its end
+    (implicit), what is likely after it (Bayesian).
 
     Papers are numbers of arXiv, one of openreview; `recipes NAME` has their titles. Steps are losses for `--ipc` images a
     class, of the paper's schedule and of the one for two CPU cores. Published numbers are test accuracies, on Fashion-MNIST
@@ -63,11 +64,13 @@ def _show(name: str, data: str, images_per_class: int) -> None:
     short = find_recipe(name, images_per_class=images_per_class, data=data, schedule="cpu")
     values, shorter = paper.values(), short.values()
     rows = [(value, str(values.get(value, "")), str(shorter.get(value, ""))) for value in sorted({*values, *shorter})]
-    print_table(f"{name} for {data}, {images_per_class} images a class", ("value", "paper", "cpu"), rows)
     if data not in {*KNOWN_SETS, *KNOWN_TEXTS}:
+        known = ", ".join(sorted({*KNOWN_SETS, *KNOWN_TEXTS}))
         console().print(
-            f"{data} is none of the data sets with values of their own: these are for all others", markup=False
+            f"{data} is none of the data sets with values of their own ({known}): these are for all others",
+            markup=False,
         )
+    print_table(f"{name} for {data}, {images_per_class} images a class", ("value", "paper", "cpu"), rows)
     reported = published(name, data, images_per_class) or "not known to us"
     for line in (
         f"paper: {paper.paper}; learns {', '.join(paper.learned)}; published accuracy: {reported}",

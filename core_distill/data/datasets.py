@@ -171,6 +171,10 @@ def _load_texts(
 
 def _folder(source: str | Path) -> Path:
     folder = Path(source).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; a folder of images or texts is needed, or the name of a data set")
+    if not folder.is_dir() and "/" in str(source):
+        raise ValueError(f"there is no folder {folder}")
     if not folder.is_dir():
         known, texts = ", ".join(sorted(KNOWN_SETS)), ", ".join(sorted(KNOWN_TEXTS))
         raise ValueError(

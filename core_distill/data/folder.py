@@ -26,6 +26,7 @@ def read_folder(folder: Path) -> tuple[Examples, Examples, tuple[str, ...]]:
     """
     train, test = folder / "train", folder / "test"
     if not (_class_folders(train) and _class_folders(test)):
+        _refuse_half_a_split(folder)
         names = _class_names(folder)
         files = _image_files(folder, names)
         return *fixed_test_split(Examples(_read_images(files), _labels(files, names))), names
@@ -38,6 +39,13 @@ def read_folder(folder: Path) -> tuple[Examples, Examples, tuple[str, ...]]:
     return Examples(images[:count], labels[:count]), Examples(images[count:], labels[count:]), names
 
 
+def _refuse_half_a_split(folder: Path) -> None:
+    """Raise `ValueError` where `folder` is `train` without `test`, or the other way round."""
+    for one, other in (("train", "test"), ("test", "train")):
+        if {path.name for path in _class_folders(folder)} == {one} and _class_folders(folder / one):
+            raise ValueError(f"{folder} has {one}/ with class folders, but no {other}/ with some: {_LAYOUT}")
+
+
 def _class_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
@@ -47,8 +55,12 @@ def _class_folders(folder: Path) -> list[Path]:
 def _class_names(folder: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in _class_folders(folder))
     if len(names) < 2:
-        raise ValueError(f"{folder} has {len(names)} class folders, at least 2 are needed: {_LAYOUT}")
+        raise ValueError(f"{folder} has {_counted(names)}, at least 2 are needed: {_LAYOUT}")
     return names
+
+
+def _counted(names: tuple[str, ...]) -> str:
+    return "1 class folder" if len(names) == 1 else f"{len(names)} class folders"
 
 
 def _image_files(folder: Path, names: tuple[str, ...]) -> list[Path]:

@@ -113,8 +113,15 @@ def stratified_split(labels: Tensor, fraction: float, generator: Generator) -> t
 
 
 def fixed_test_split(examples: Examples) -> tuple[Examples, Examples]:
-    """Train and test set cut from one set, a fifth of each class for testing: the same images whatever a run's seed."""
+    """Train and test set cut from one set, a fifth of each class for testing: the same images whatever a run's seed.
+
+    Raises `ValueError` where no class has two.
+    """
     train, test = stratified_split(examples.labels, TEST_FRACTION, derive_generator(0))
+    if not len(test):
+        raise ValueError(
+            "no class has 2 images, of which a fifth, at least one, is kept for testing: put in more of each"
+        )
     return (
         Examples(select(examples.images, train), examples.labels[train]),
         Examples(select(examples.images, test), examples.labels[test]),

@@ -197,6 +197,14 @@ def test_an_unknown_name_lists_the_known():
         load_data(Path("digits"))
 
 
+def test_a_path_that_is_no_folder_is_called_so(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no folder .*gone"):
+        load_data(f"{tmp_path}/gone/")
+    (tmp_path / "images.zip").touch()
+    with pytest.raises(ValueError, match=r"images\.zip is a file; a folder of images or texts is needed"):
+        load_data(tmp_path / "images.zip")
+
+
 def test_a_data_dir_must_exist_and_matter(tmp_path):
     with pytest.raises(ValueError, match="nowhere is not a folder"):
         load_data("mnist", data_dir=tmp_path / "nowhere")

@@ -144,7 +144,20 @@ def test_fewer_than_two_classes_show_the_layout(tmp_path):
     with pytest.raises(ValueError, match=r"has 0 class folders, at least 2 are needed: expected FOLDER/CLASS"):
         load_data(tmp_path)
     save(tmp_path / "cat" / "0.png", 0)
-    with pytest.raises(ValueError, match="has 1 class folders"):
+    with pytest.raises(ValueError, match="has 1 class folder, at least"):
+        load_data(tmp_path)
+
+
+@pytest.mark.parametrize(("there", "lacking"), [("train", "test"), ("test", "train")])
+def test_half_a_split_says_which_half_is_missing(tmp_path, there, lacking):
+    two_classes(tmp_path / there)
+    with pytest.raises(ValueError, match=f"has {there}/ with class folders, but no {lacking}/ with some: expected"):
+        load_data(tmp_path)
+
+
+def test_an_image_a_class_leaves_none_to_test_on(tmp_path):
+    two_classes(tmp_path, count=1)
+    with pytest.raises(ValueError, match="no class has 2 images, of which a fifth, at least one, is kept for testing"):
         load_data(tmp_path)
 
 
