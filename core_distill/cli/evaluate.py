@@ -101,7 +101,7 @@ def evaluate(
     compile_: Compile = True,
     piece: Piece = 0,
 ) -> None:
-    """Train fresh networks on a synthetic set and test them on real images.
+    """Score a synthetic set: train on it, test on real images.
 
     `--dd-ranking`, `--dc-bench`, `--nas` and `--posterior` may be asked for together. Each writes its scores beside the
     artefact, to NAME.dd-ranking.json and so on, where the same command goes on if it was stopped.
@@ -193,12 +193,12 @@ def _check_ranking(context: typer.Context, released: "Artefact", networks: Seque
 
 
 def _architectures(released: "Artefact", names: Sequence[str]) -> "dict[str, Architecture]":
-    """Those that `--network` names, or the one that the set was distilled with."""
-    from core_distill.networks import NETWORKS, networks_for
+    """Those that `--network` names, or the one that the set was distilled with; of all, that one is the first."""
+    from core_distill.networks import NETWORKS
 
-    shape = released.synthetic.batch().images.shape[1:]
-    found = sorted(networks_for(shape)) if "all" in names else names
-    return {name: NETWORKS[name] for name in found} or _network_of(released)
+    if "all" in names:
+        return _with_others(released, _network_of(released))
+    return {name: NETWORKS[name] for name in names} or _network_of(released)
 
 
 def _with_others(released: "Artefact", chosen: "dict[str, Architecture]") -> "dict[str, Architecture]":

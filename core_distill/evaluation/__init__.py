@@ -27,7 +27,6 @@ from core_distill.evaluation.train_from_scratch import (
     train_from_scratch,
     trained_networks,
 )
-from core_distill.evaluation.transfer import transfer
 
 __all__ = [
     "BASELINES",
@@ -58,5 +57,4 @@ __all__ = [
     "select_baselines",
     "train_from_scratch",
     "trained_networks",
-    "transfer",
 ]

@@ -5,6 +5,7 @@ import pytest
 from core_distill.cli.evaluate import _network_of
 from core_distill.evaluation import Protocol, Score
 from core_distill.networks import NETWORKS
+from core_distill.partials import fixed
 from core_distill.recipes.values import keywords
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.storage import load_artefact, save_artefact
@@ -69,9 +70,9 @@ def test_evaluate_on_all_networks_without_augmentation(stillroom, finished_run, 
 
     monkeypatch.setattr("core_distill.evaluation.evaluate", record)
     assert stillroom("evaluate", finished_run / "synthetic.safetensors", "--network", "all", "--no-augment").code == 0
-    assert [protocol.network for protocol in asked] == [
-        NETWORKS[name] for name in ("convnet", "lenet", "mlp", "resnet18")
-    ]
+    own, *others = [protocol.network for protocol in asked]
+    assert fixed(own)["width"] == 4, "the one that the set was distilled with"
+    assert others == [NETWORKS[name] for name in ("lenet", "mlp", "resnet18")]
     assert {protocol.augment.operations for protocol in asked} == {()}
     assert {protocol.epochs for protocol in asked} == {Protocol().epochs}
 

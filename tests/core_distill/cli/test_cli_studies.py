@@ -190,7 +190,7 @@ PLAIN = "plain accuracy"
             ["--dd-ranking", "--network", "mlp", "--network", "lenet"],
             "scores one network, so name one by --network; got",
         ),
-        (["--dd-ranking", "--network", "all"], "got convnet, lenet, mlp, resnet18"),
+        (["--dd-ranking", "--network", "all"], "got convnet, width 4, depth 2, lenet, mlp, resnet18"),
         (["--dd-ranking", "--real-accuracy", 0.9, "--real-epochs", 3], "leave one of them out"),
     ],
 )
