@@ -1,6 +1,7 @@
 """`stillroom demo`: the whole suite on digits, every number beside its baseline."""
 
 import importlib.metadata
+import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +10,20 @@ import typer
 
 from core_distill.cli.console import console, print_table, progress
 from core_distill.cli.extras import install_hint
-from core_distill.cli.options import Device, Seed, pick_device
+from core_distill.cli.options import Device, pick_device, typed_command
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Where results go")] = Path("runs/demo"),
-    seed: Seed = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="The same seed gives the same numbers, but for the private set: its noise is secret"),
+    ] = 0,
     device: Device = "auto",
 ) -> None:
-    """Distil digits, replay it, federate it, make it private and audit it, in a few minutes.
+    """Run the whole suite on digits, in a few minutes.
+
+    Distils them, replays them, federates them, makes them private and audits that; every number stands beside its baseline.
 
     Example:
 
@@ -25,8 +31,10 @@ def demo(
     """
     from core_distill.cli.demo_types import DemoContext, DemoRow
     from core_distill.data import load_data
+    from core_distill.environment import versions
     from core_distill.evaluation import Protocol, Score
     from core_distill.experiment import Experiment, run_experiment
+    from core_distill.files import write_atomically
     from core_distill.recipes import dm
     from core_distill.synthetic import SyntheticSet
 
@@ -36,7 +44,7 @@ def demo(
     recipe = dm(images_per_class=10, data=data.name, schedule="cpu").with_values({"steps": 200, "width": 32})
     protocol = Protocol(network=recipe.network, num_networks=3, epochs=200, augment=recipe.augment)
     experiment = Experiment(data=data, recipe=recipe, seed=seed, device=device, protocol=protocol)
-    results = run_experiment(experiment, out / "distill", show=progress)
+    results = run_experiment(experiment, out / "distill", command=typed_command(), show=progress)
     scores = {name: str(Score(tuple(entry["accuracy"]["accuracies"]))) for name, entry in results["scores"].items()}
     rows = [
         DemoRow(
@@ -59,4 +67,6 @@ def demo(
                 raise
             rows.append(DemoRow(point.name, hint, "", ""))
     print_table("stillroom on digits (1,797 images, 8 x 8)", ("what", "value", "beside", "value"), rows)
+    table = {"command": typed_command(), "versions": versions(), "rows": [row._asdict() for row in rows]}
+    write_atomically(out / "demo.json", (json.dumps(table, indent=2) + "\n").encode())
     console().print(f"took {time.monotonic() - start:.0f} s; written to {out}", markup=False)

@@ -116,10 +116,8 @@ def distill(
         )
         if experts and not full.experts:
             raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use {recipes_with_experts()}")
-        out = (
-            out
-            or Path("runs") / f"{splits.name}-{recipe}-ipc{ipc}-seed{seed}{f'-whitened{whiten:g}' if whiten else ''}"
-        )
+        whitened = f"-whitened{whiten:g}" if whiten else ""
+        out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{full.images_per_class}-seed{seed}{whitened}"
         done_before = is_finished(out)
         if processes.is_leader:
             _announce(experiment, chosen, changes)

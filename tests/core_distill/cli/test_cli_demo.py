@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ def test_demo_puts_every_number_beside_its_baseline(small_demo):
     assert (said.code, said.error) == (0, "")
     table = [words(line) for line in said.out.splitlines()]
     assert "another number 42 its baseline 41" in table
+    kept = json.loads(Path("show/demo.json").read_text())
+    assert kept["rows"][-1] == {
+        "what": "another number",
+        "value": "42",
+        "baseline": "its baseline",
+        "baseline_value": "41",
+    }
     for name in ("random", "herding", "kmeans"):
         assert any(f"{name} real images" in line and line.count("%") == 2 for line in table)
     (context,) = seen

@@ -36,6 +36,11 @@ def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
         assert f"{name} {100 * score['accuracy']['mean']:.1f} % 1 {score['bytes']} {cost}" in words(said.out)
         assert score["peak_bytes"] > 1e6
     assert results["distillation_peak_bytes"] > 1e6
+    assert (
+        load_artefact(out)
+        .metadata["recipe"]["source"]
+        .endswith("; changed: steps=2, width=4, batch_size=4, outer_steps=1")
+    )
     assert f"written: {out}/synthetic.safetensors, images.png, results.json" in said.out
 
 
@@ -116,6 +121,11 @@ def test_the_score_of_digits_is_taken_without_flips_as_evaluate_takes_it(stillro
     said = stillroom("evaluate", "run/synthetic.safetensors", "--epochs", 2, "--networks", 2)
     each = ", ".join(f"{100 * value:.1f}" for value in results["scores"]["dm"]["accuracy"]["accuracies"])
     assert f" %  {each}  " in said.out.splitlines()[-1]
+
+
+def test_the_folder_is_named_by_what_the_recipe_has_in_the_end(stillroom):
+    stillroom("distill", "digits", *TINY, "--set", "images_per_class=2", "--networks", 0)
+    assert len(SyntheticSet.load("runs/digits-dm-ipc2-seed0")) == 20
 
 
 def test_without_networks_nothing_is_scored(stillroom):
