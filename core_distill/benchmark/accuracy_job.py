@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from core_distill.augment import dsa_for
 from core_distill.data import DataSplits, load_whitened
 from core_distill.distill import Progress, distill
@@ -19,6 +21,7 @@ from core_distill.evaluation import Protocol, evaluate, select_baselines
 from core_distill.experiment import Experiment, run_experiment
 from core_distill.files import write_atomically
 from core_distill.networks import NETWORKS, Architecture
+from core_distill.peak_memory import Peak
 from core_distill.recipes import Recipe, find_recipe, prepare, train_experts_for
 from core_distill.recipes.recipe import PARTS
 from core_distill.recipes.values import keywords, read
@@ -225,6 +228,7 @@ def _distilled(job: Job) -> dict[str, Any]:
 def _baseline(job: Job) -> dict[str, Any]:
     data = _data(job)
     size = job.images_per_class * len(data.train.classes) * (math.prod(data.train.image_shape) + 1)
+    start, peak = time.monotonic(), Peak(torch.device(job.device))
     with running_on(replace(_engine(job), precision="float32")):
         (selection,) = select_baselines(
             data.train.to(job.device),
@@ -233,7 +237,9 @@ def _baseline(job: Job) -> dict[str, Any]:
             seed=job.seed,
             names=(job.what,),
         )
-    return {"bytes": selection.num_bytes, "images": len(selection.batch.labels)} | _scored(job, selection.batch, data)
+    spent = {"start_seconds": round(time.monotonic() - start, 1), "peak_bytes": peak.num_bytes}
+    own = {"bytes": selection.num_bytes, "images": len(selection.batch.labels)}
+    return own | spent | _scored(job, selection.batch, data)
 
 
 def _scored(job: Job, batch: Batch, data: DataSplits) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from core_distill.files import write_atomically
 from core_distill.recipes.published import published_nearest
 
 _FIRST = ("set", "images/class", "test accuracy", "bytes", "trains on")
-_COUNTED = ("steps", "seconds", "expert_seconds", "start_seconds", "peak_bytes")
+_COUNTED = ("steps", "seconds", "expert_seconds", "start_seconds", "peak_bytes", "evaluation_seconds")
 _EPOCH = (
     "An epoch takes every image that a set makes once ('trains on'), in batches of "
     f"{Protocol.batch_size} and a last one of what is left, so a set that makes more images of its bytes trains for more steps"
@@ -49,13 +49,14 @@ def _cells(line: Line, found: Sequence[Line], names: Sequence[str], data: str) -
     spread = f" ± {100 * line.spread:.1f}" if len(line.accuracies) > 1 else ""
     lost = f" ({line.num_failed} failed)" if line.num_failed else ""
     start = [f"{100 * line.accuracy:.1f}{spread} %{lost}", f"{line.num_bytes:,}", f"{line.num_images:,}"]
-    if line.kind == "baseline":
-        return [line.what, budget, *start, *blank]
-    others = [beside(line, name, found) for name in names]
-    above = [f"{100 * (line.accuracy - other.accuracy):+.1f}" if other else "" for other in others]
     apart = (line.mean("expert_seconds") or 0) + (line.mean("start_seconds") or 0)
     steps, seconds, peak = (line.mean(name) or 0 for name in ("steps", "seconds", "peak_bytes"))
-    costs = [f"{steps:.0f}", f"{seconds / 60:.1f}", f"{apart / 60:.1f}" if apart > 1 else "", f"{peak / 1e6:.0f}"]
+    outside = [f"{apart / 60:.1f}" if apart > 1 else "", f"{peak / 1e6:.0f}" if peak else ""]
+    if line.kind == "baseline":
+        return [line.what, budget, *start, *[""] * len(names), "", "", *outside, ""]
+    others = [beside(line, name, found) for name in names]
+    above = [f"{100 * (line.accuracy - other.accuracy):+.1f}" if other else "" for other in others]
+    costs = [f"{steps:.0f}", f"{seconds / 60:.1f}", *outside]
     return [line.what, budget, *start, *above, *costs, published_nearest(line.what, data, line.images_per_class)]
 
 

@@ -259,6 +259,9 @@ def test_rows_are_measured_once_others_join_and_a_failure_stands_alone(tmp_path)
     assert dm["steps"] >= 1
     assert dm["bytes"] < 10 * 10 * 66
     assert dm["peak_bytes"] > 10**7
+    chosen = first["rows"]["random-ipc10-seed0"]
+    assert chosen["peak_bytes"] > 10**7
+    assert chosen["start_seconds"] >= 0
     assert len(dm["accuracy"]["accuracies"]) == 2
 
     broken = out / "rows" / "dc-ipc10-seed0" / "run"

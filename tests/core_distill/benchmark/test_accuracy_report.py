@@ -103,6 +103,13 @@ def test_of_several_selections_that_the_bytes_buy_the_best_counts(results):
     assert beside(found["frepo"], "kmeans", lines(results)).accuracy == 0.8
 
 
+def test_a_selection_says_what_it_cost(results):
+    results["rows"]["1"] |= {"start_seconds": 90.0, "peak_bytes": 2 * 10**9}
+    cells = {tuple(line[:2]): dict(zip(columns(results), line, strict=True)) for line in table(results)}
+    assert (cells["kmeans", "10"]["experts and start, min"], cells["kmeans", "10"]["peak MB"]) == ("1.5", "2000")
+    assert (cells["random", "10"]["experts and start, min"], cells["random", "10"]["peak MB"]) == ("", "")
+
+
 def test_nothing_smaller_is_nothing_to_compare_with(results):
     found = lines(results)
     assert beside(found[0], "herding", found) is None
