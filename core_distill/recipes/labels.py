@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from core_distill.engine import features
 from core_distill.matching.kernels import label_solve, nearest_probabilities
+from core_distill.recipes.label_kernels import LabelKernel, feature_kernel
 from core_distill.synthetic import GivenLabels, HardLabels, SoftLabels
 from core_distill.synthetic.start import Slots, StartLabels
 
@@ -44,26 +43,26 @@ def soft_teacher(slots: Slots, *, temperature: float = 1.0) -> SoftLabels:
 
 
 def solved(
-    slots: Slots, *, solve_images: int = 2_000, solve_networks: int = 4, solve_regularisation: float = 1e-3
+    slots: Slots,
+    *,
+    solve_kernel: LabelKernel = feature_kernel,
+    solve_images: int = 2_000,
+    solve_networks: int = 4,
+    solve_regularisation: float = 1e-3,
 ) -> GivenLabels:
     """Probabilities nearest to the targets that make kernel regression on the images as they start predict real labels best.
 
-    Label Solve (arXiv 2011.00050), see `label_solve`: on `solve_images` real images, by the mean kernel of the features of
-    `solve_networks` fresh networks; the mean over a slot's views. Raises `ValueError` for numbers below 1, and as `label_solve`.
+    Label Solve (arXiv 2011.00050), see `label_solve`: on `solve_images` real images; the mean over a slot's views. The kernel is
+    the mean one of `solve_networks` fresh networks, or for `tangent_kernel`, the paper's, that of an infinitely wide one.
+    Raises `ValueError` for numbers below 1, and as the kernel and `label_solve`.
     """
     for name, value in (("solve_images", solve_images), ("solve_networks", solve_networks)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     start, count = slots.start, slots.images.shape[0]
     real = start.real.batch(solve_images, start.generator)
-    networks = [start.new_network(start.generator) for _ in range(solve_networks)]
-
-    def kernel(left: Tensor, right: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.stack([features(each, left) @ features(each, right).mT for each in networks]).mean(0)
-
     targets = label_solve(
-        kernel,
+        solve_kernel(start, solve_networks),
         slots.images.flatten(0, 1),
         real,
         num_classes=slots.num_classes,

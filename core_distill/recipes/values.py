@@ -11,6 +11,7 @@ from core_distill.matching.implicit import INVERSES
 from core_distill.networks import NETWORKS, NORMS
 from core_distill.partials import fixed, wrapped
 from core_distill.recipes.batches import BATCHES
+from core_distill.recipes.label_kernels import LABEL_KERNELS
 from core_distill.recipes.labels import LABEL_STARTS
 from core_distill.recipes.optimizers import DECAYS, OPTIMIZERS
 from core_distill.recipes.step_sizes import STEP_SIZES
@@ -27,6 +28,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "network": NETWORKS,
     "norm": NORMS,
     "optimizer": OPTIMIZERS,
+    "solve_kernel": LABEL_KERNELS,
     "step_sizes": STEP_SIZES,
 }
 """Fields whose values are functions or classes, with the names by which they are chosen and written down."""

@@ -1,0 +1,43 @@
+"""The kernels by which labels are solved for: of networks that are there, or of one that is infinitely wide."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from core_distill.engine import features
+from core_distill.matching.kernels import Kernel
+from core_distill.matching.network_kernels import InfiniteWidthKernel
+from core_distill.synthetic.start import Start
+
+LabelKernel = Callable[[Start, int], Kernel]
+"""`label_kernel(start, networks)`: a kernel of the start's architecture; `networks` of it where they have to be there."""
+
+
+def feature_kernel(start: Start, networks: int) -> Kernel:
+    """The mean kernel of the features of so many fresh networks."""
+    fresh = [start.new_network(start.generator) for _ in range(networks)]
+
+    def kernel(left: Tensor, right: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([features(each, left) @ features(each, right).mT for each in fresh]).mean(0)
+
+    return kernel
+
+
+def tangent_kernel(start: Start, networks: int) -> Kernel:
+    """The tangent kernel of the architecture at infinite width (Label Solve, arXiv 2011.00050), which needs no networks.
+
+    See `InfiniteWidthKernel`, which it also raises `ValueError` as: dense layers, or convolutions without norm.
+    """
+    infinite = InfiniteWidthKernel(start.new_network(start.generator))
+
+    def kernel(left: Tensor, right: Tensor) -> Tensor:
+        with torch.no_grad():
+            return infinite(left, right)
+
+    return kernel
+
+
+LABEL_KERNELS: dict[str, LabelKernel] = {"features": feature_kernel, "tangent": tangent_kernel}
+"""The kernels by name."""
