@@ -24,7 +24,8 @@ def recipes(
     Papers are numbers of arXiv, one of openreview; `recipes NAME` has their titles. Steps are losses for `--ipc` images a
     class, of the paper's schedule and of the one for two CPU cores. Published numbers are test accuracies, on Fashion-MNIST
     and CIFAR-10, of the paper's schedule for as many images a class; those with ~ were not checked in the paper. Any recipe
-    takes other `--images` and `--labels`. With a NAME: every value that `--set` may change, and where it came from.
+    takes other `--images` and `--labels`. With a NAME: every value that `--set` may change, what it means, and where it came
+    from.
 
     Examples:
 
@@ -58,19 +59,24 @@ def _list(images_per_class: int) -> None:
 def _show(name: str, data: str, images_per_class: int) -> None:
     from core_distill.data import KNOWN_SETS, KNOWN_TEXTS
     from core_distill.recipes import find_recipe
+    from core_distill.recipes.meanings import meanings
     from core_distill.recipes.published import published
 
     paper = find_recipe(name, images_per_class=images_per_class, data=data)
     short = find_recipe(name, images_per_class=images_per_class, data=data, schedule="cpu")
     values, shorter = paper.values(), short.values()
-    rows = [(value, str(values.get(value, "")), str(shorter.get(value, ""))) for value in sorted({*values, *shorter})]
+    meaning = meanings(short) | meanings(paper)
+    rows = [
+        (value, str(values.get(value, "")), str(shorter.get(value, "")), meaning.get(value, ""))
+        for value in sorted({*values, *shorter})
+    ]
     if data not in {*KNOWN_SETS, *KNOWN_TEXTS}:
         known = ", ".join(sorted({*KNOWN_SETS, *KNOWN_TEXTS}))
         console().print(
             f"{data} is none of the data sets with values of their own ({known}): these are for all others",
             markup=False,
         )
-    print_table(f"{name} for {data}, {images_per_class} images a class", ("value", "paper", "cpu"), rows)
+    print_table(f"{name} for {data}, {images_per_class} images a class", ("value", "paper", "cpu", "meaning"), rows)
     reported = published(name, data, images_per_class) or "not known to us"
     for line in (
         f"paper: {paper.paper}; learns {', '.join(paper.learned)}; published accuracy: {reported}",

@@ -34,9 +34,10 @@ class Adversarial:
         inner: whose losses these are.
         new_network: the extractor's architecture, with `features`.
         diversity: weight of the likeness in the set's loss.
-        likeness, contrast: weights of 1 - likeness and of the supervised contrastive loss, at `contrast_temperature`, beside the
-            cross-entropy in the extractor's.
-        adversary_rate, adversary_momentum: of its steps.
+        likeness, contrast: weights of 1 - likeness and of the supervised contrastive loss, beside the cross-entropy in the
+            extractor's.
+        contrast_temperature: of the contrastive loss.
+        adversary_rate, adversary_momentum: of the second player's steps.
         adversary_slots: random slots that each player looks at, at most.
 
     Raises `ValueError` for fewer than one slot, a temperature that is not above 0, and weights, rates and a momentum out of range.

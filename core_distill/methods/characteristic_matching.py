@@ -31,7 +31,7 @@ class CharacteristicMatching:
         experts: networks trained on the real data, of which the first and the last parameters are used.
         batch_size: real images a class and step.
         num_frequencies: where characteristic functions are compared, drawn anew for every loss from a standard normal.
-        amplitude_weight, phase_weight: see `characteristic_discrepancy`.
+        amplitude_weight, phase_weight: of the differences of amplitudes and of phases, see `characteristic_discrepancy`.
         match_weight: of the discrepancy, summed over classes.
         calibration_weight: of the cross-entropy, a mean over the images of a class summed over classes.
 

@@ -31,7 +31,7 @@ class ClassSummedMatching:
         batch_size: real images a class and step.
         outer_steps: losses an episode, each on the network as trained so far.
         inner_steps: epochs the network trains on the synthetic set between two losses.
-        learning_rate: of that training, plain SGD.
+        learning_rate: of plain SGD, by which the network trains on the synthetic set.
         outer_warmup, inner_warmup: loss `i` of network `o` is class by class while `o < outer_warmup` and `i < inner_warmup`.
     """
 

@@ -45,11 +45,13 @@ class ConvexifiedGradients:
     Args:
         batch_size: real images of all classes a step.
         inner_steps: of conjugate gradients on the convex problem of `ConvexProblem`.
-        inverse_steps: of conjugate gradients that find the product with its inverse Hessian.
-        regularisation: of that problem, for each synthetic image.
-        pool_size, max_age, network_rate: see `NetworkPool`.
+        inverse_steps: of conjugate gradients that find the product with the inverse Hessian of that problem.
+        regularisation: of the convex problem, for each synthetic image.
+        pool_size: networks that train side by side, of which each loss draws one; see `NetworkPool`.
+        max_age: steps after which one of them is replaced.
+        network_rate: of Adam, by which they train.
         pool_steps: a network trains 1 up to this many steps after its loss.
-        temperature_rate: of Adam on the logarithm of the factor on predictions.
+        temperature_rate: of Adam on the logarithm of the factor on predictions, which is learned.
 
     Raises `ValueError` for values out of range, networks with batch statistics, a kernel that is not positive definite (on
     a card the set becomes NaN), and a pool whose networks keep diverging.

@@ -21,7 +21,7 @@ class EarlyStageMatching:
         inner: the method whose networks these are: a dataclass with a `new_network`, of which nothing outlives an episode.
         new_network: the experts' architecture.
         experts: networks trained on the real data; every network starts as one of them.
-        expert_epochs: how long that one has trained.
+        expert_epochs: how long the expert that a network starts as has trained.
         smallest_push, largest_push: how far weights go along each of two random directions, forth or back, in lengths of
             the weights.
 

@@ -39,9 +39,11 @@ class FeatureAlignment:
         signal: real images reach the distance through it; the discrimination looks at them one by one.
         query_size: real images a class of each accuracy.
         window: accuracies that a spread is taken over.
-        outer_spread, inner_spread: see above, as fractions of 1.
-        max_losses, max_epochs: of one network, and of its training between two losses.
-        learning_rate: of that training, plain SGD.
+        outer_spread: a network ends when its last accuracies differ by less, as a fraction of 1.
+        inner_spread: its training between two losses ends when they differ by more.
+        max_losses: of one network.
+        max_epochs: of its training between two losses.
+        learning_rate: of plain SGD, by which the network trains on the synthetic set.
 
     Raises `ValueError` for a window, or a bound, that is too small to ever compare two accuracies, and for values below 0.
     """

@@ -22,7 +22,7 @@ class GradientMatching:
         batch_size: real images a class and step.
         outer_steps: losses an episode, each on the network as trained so far.
         inner_steps: epochs the network trains on the synthetic set between two losses.
-        learning_rate: of that training, plain SGD.
+        learning_rate: of plain SGD, by which the network trains on the synthetic set.
     """
 
     private: ClassVar[bool] = True

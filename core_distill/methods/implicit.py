@@ -29,11 +29,13 @@ class ImplicitDifferentiation:
     The network that goes on lives in the method: a run of its own needs a method of its own.
 
     Args:
-        inverse: how the Hessian is inverted, `neumann` or `conjugate_gradient`, with so many `terms`; the Neumann series
-            takes the `learning_rate` for its own.
+        inverse: how the Hessian is inverted, `neumann` or `conjugate_gradient`; the Neumann series takes the `learning_rate`
+            for its own.
+        terms: of the Neumann series, or steps of conjugate gradients.
         batch_size: real images of all classes that a minimum is judged on.
-        inner_steps: of gradient descent on the whole set, before every loss, at `learning_rate`, `inner_momentum` and
-            `weight_decay`. The set's step size has no part in it, nor could it get a gradient.
+        inner_steps: of gradient descent on the whole set, before every loss. The set's step size has no part in it, nor could
+            it get a gradient.
+        learning_rate, inner_momentum, weight_decay: of the descent to the minimum.
         lifetime: losses that a network serves before a fresh one takes its place; 1 is cold start, 0, for ever, warm start.
 
     `episode` raises `ValueError` for less than one step or term, and networks with batch statistics.

@@ -30,7 +30,9 @@ class KernelRegression:
 
     Args:
         batch_size: real images of all classes a step.
-        pool_size, max_age, network_rate: see `NetworkPool`.
+        pool_size: networks that train side by side, of which each loss draws one; see `NetworkPool`.
+        max_age: steps after which one of them is replaced.
+        network_rate: of Adam, by which they train.
         regularisation: of the kernel, relative to the mean of its diagonal.
         label_scale: of the synthetic targets; the paper starts them at sqrt(10 / c).
 

@@ -33,7 +33,8 @@ class LabelDistillation:
     Args:
         batch_size: real images a step.
         base_batch_size: base images a step, with the labels that learn; all, where there are fewer.
-        network_rate, patience: see `FollowedNetwork`.
+        network_rate: of Adam, by which the followed network trains.
+        patience: steps without a lower error after which it is replaced, see `FollowedNetwork`.
 
     Raises `ValueError` for values out of range; `episode` also for networks with batch statistics.
     """
@@ -106,10 +107,13 @@ class RidgeLabelDistillation:
     trains with that head, scaled by a learned number, as its last layer.
 
     Args:
+        batch_size, base_batch_size: real images, and images with learned labels, of a step.
+        network_rate: of Adam, by which the followed network trains.
+        patience: steps without a lower error after which it is replaced, see `FollowedNetwork`.
         regularisation: of the ridge regression, see `ridge_head`.
         head_rate: the part of the newest head in the average.
 
-    The others are those of `LabelDistillation`. Raises `ValueError` for values out of range; `episode` also for networks
+    Raises `ValueError` for values out of range; `episode` also for networks
     with batch statistics or without a linear last layer `classifier`.
     """
 

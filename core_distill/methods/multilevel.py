@@ -27,7 +27,7 @@ class MultilevelMatching:
         outer_steps: losses an episode, each on the network as trained so far.
         inner_schedule: epochs the network trains on the synthetic set after the first loss, the second, and so on; the last
             number holds from there. The paper found the numbers where a network begins to over-fit the set.
-        learning_rate, network_momentum: of that training.
+        learning_rate, network_momentum: of the network's training on the synthetic set.
         between_classes: weight of the part between classes; 1 makes it as heavy as all parts within classes.
 
     Raises `ValueError` where `inner_schedule` is empty, and for values out of range.

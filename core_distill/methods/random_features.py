@@ -32,10 +32,10 @@ class RandomFeatureRegression:
     Args:
         new_network: their architecture, without norm in the paper; parameters are drawn anew, normal.
         batch_size: real images of all classes a step.
-        num_networks: in a step; the kernel is the mean of theirs.
+        num_networks: fresh ones in a step; the kernel is the mean of theirs.
         regularisation: of the kernel, relative to the mean of its diagonal.
         platt: cross-entropy of the predictions times a learned factor; else half the mean squared error to centred labels.
-        temperature_rate: of Adam on the logarithm of that factor, which starts at 0.
+        temperature_rate: of Adam on the logarithm of the factor of `platt`, which starts at 0.
 
     Raises `ValueError` for values out of range, networks with batch statistics, and a kernel that is not positive
     definite (on a card the set becomes NaN).

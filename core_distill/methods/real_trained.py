@@ -32,9 +32,12 @@ class RealTrainedMatching:
         classes_at_once: classes that share a loss and an update; 1 as in the paper, 0 is all, which a step takes together.
             Pixels feel either alike but for the momentum of their optimizer.
         outer_steps: how often each class is matched in a network's life.
-        network_images: real images of all classes that the network trains on after that, once, in batches of
-            `network_batch_size`, each under all `network_operations` and mixed with probability `cutmix_share`.
-        network_rate, network_momentum, network_weight_decay: of that training, which goes on through the network's life.
+        network_images: real images of all classes that the network trains on after that, once.
+        network_batch_size: images of a batch that the network trains on.
+        network_operations: how each of those images is augmented, by all of these.
+        cutmix_share: probability that a batch that the network trains on is mixed (CutMix).
+        network_rate, network_momentum, network_weight_decay: of the network's training on real images, which goes on through its
+            life.
 
     Raises `ValueError` for values out of range, and while it runs what `distance` raises.
     """

@@ -34,7 +34,7 @@ class TrajectoryMatching:
         expert_epochs: of the experts, that these steps are to be worth.
         max_start: a stretch starts after one of the first `max_start` epochs, 0 (before training) among them.
         batch_size: synthetic images in a step; steps go through one random order of the set after the other. 0 is all.
-        truncated: see above.
+        truncated: leave out how each step depends on the images of earlier ones (TESLA).
         memory_limit: bytes that the parameters kept for `inner_steps` may take; 0 sets none.
 
     Raises `ValueError` for values out of range, and for a stretch beyond the experts' last epoch.

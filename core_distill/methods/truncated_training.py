@@ -26,8 +26,8 @@ class TruncatedTraining:
 
     Args:
         batch_size: real images that the end of a run is judged on.
-        inner_steps: of the longest run; a run has from `window` of them to all.
-        window: of these, how many at the end are differentiated; all, where it is more.
+        inner_steps: of the longest run; a run has from `window` steps to all.
+        window: how many steps at the end of a run are differentiated; all, where it is more.
         slots_per_class: what a step trains on, drawn anew for each; 0 is the whole set.
         clip: see `GradientClip`; 0 leaves gradients as they are.
 

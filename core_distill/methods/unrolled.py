@@ -26,8 +26,8 @@ class UnrolledTraining:
     Args:
         batch_size: real images that the end of a run is judged on.
         inner_steps: gradient steps a pass; 1 trains on the whole set at once.
-        inner_epochs: passes.
-        inner_momentum: of these steps; the paper has none.
+        inner_epochs: passes over the set in a run.
+        inner_momentum: of the gradient steps; the paper has none.
         network_seed: 0 starts each run at a fresh network; any other number always at the one that it stands for (the
             paper's fixed initialisation).
 

@@ -20,11 +20,13 @@ class ConvNet(nn.Module):
     their size, and colour ones by 1; at 1x28x28 and 3x32x32 the two rules agree (317,706 and 320,010 parameters with
     10 classes).
 
-    `depth` 0, the default, fits the image as the field does: 3 for sides around 32, one more with each doubling, and 2
-    below 24, so that the last maps keep about four pixels a side.
-
-    Each block has `widening` times as many channels as the one before: 1 in most papers; FRePo's and RCIG's codes
-    widen by 2, to 128, 256 and 512.
+    Args:
+        width: channels of the first block.
+        depth: blocks; 0 fits the image as the field does: 3 for sides around 32, one more with each doubling, and 2 below 24,
+            so that the last maps keep about four pixels a side.
+        widening: how many times as many channels each block has as the one before: 1 in most papers; FRePo's and RCIG's codes
+            widen by 2, to 128, 256 and 512.
+        norm: the normalisation after each convolution.
 
     Source: Gidaris and Komodakis, arXiv 1804.09458; as used by DC, arXiv 2006.05929.
     Raises `ValueError` for a side below `2**depth`, and a width or widening below 1.

@@ -14,8 +14,10 @@ from core_distill.networks.activations import activations
 class MLP(nn.Module):
     """Linear layers with ReLU between them: flattened inputs `(n, *image_shape)` become logits `(n, num_classes)`.
 
-    `hidden` are the widths of the hidden layers; none gives a linear classifier. Source of the default: the MLP of the
-    official DC code (arXiv 2006.05929).
+    Args:
+        hidden: widths of the hidden layers; none gives a linear classifier.
+
+    Source of the default: the MLP of the official DC code (arXiv 2006.05929).
     """
 
     def __init__(self, image_shape: tuple[int, ...], num_classes: int, *, hidden: Sequence[int] = (128, 128)) -> None:

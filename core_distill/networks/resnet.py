@@ -17,8 +17,12 @@ _BLOCKS_OF_A_STAGE = 2
 class ResNet18(nn.Module):
     """ResNet-18 with a 3x3 stem and no max pooling; images `(n, *image_shape)` of any size, grey or colour.
 
-    Four stages of two basic blocks, `width` channels in the first and twice as many in each further one, each stage
-    after the first halves both sides. 11,173,962 parameters for 3 channels and 10 classes.
+    Four stages of two basic blocks; each after the first halves both sides. 11,173,962 parameters for 3 channels and 10
+    classes.
+
+    Args:
+        width: channels of the first stage; each further one has twice as many.
+        norm: the normalisation after each convolution.
 
     Source: He et al., arXiv 1512.03385, section 4.2, in the form usual for CIFAR-10.
     Raises `ValueError` for images so small that a norm per channel and image would see single values and erase them.

@@ -10,11 +10,15 @@ from core_distill.networks.shapes import check_width
 
 @final
 class TextCNN(nn.Module):
-    """For each of `spans`, `width` filters over that many neighbouring positions, ReLU and the maximum; then one linear layer.
+    """Filters over neighbouring positions, ReLU and the maximum; then one linear layer.
 
     Inputs `(n, *shape, length)`: sequences along the last dimension, all others flattened into what is known of a position.
     Texts are `(n, dimensions, length)`, a column an embedded word; an image is read as its sequence of columns. A span longer
     than the sequence sees all of it at once. Zeros around the sequence let every span see every position.
+
+    Args:
+        width: filters of each span.
+        spans: over how many neighbouring positions filters go.
 
     Source: Kim, arXiv 1408.5882, with fixed embeddings outside the network and no dropout.
     Raises `ValueError` for inputs of one dimension, a width below 1 and spans that are none.

@@ -18,7 +18,12 @@ def uniform(real: ClassSampler, new_network: NetworkFactory) -> RealData:
 def representative(
     real: ClassSampler, new_network: NetworkFactory, *, refresh: int = 10, candidates: int = 512
 ) -> RealData:
-    """The images nearest to clusters of each class, chosen anew every `refresh` draws; see `RepresentativeSampler`."""
+    """The images nearest to clusters of each class; see `RepresentativeSampler`.
+
+    Args:
+        refresh: draws after which representatives are chosen anew.
+        candidates: random images of a class that representatives are chosen from; 0 is all.
+    """
     return RepresentativeSampler(real, new_network, refresh=refresh, candidates=candidates)
 
 

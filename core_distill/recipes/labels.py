@@ -28,17 +28,29 @@ def hard(slots: Slots) -> HardLabels:
 
 
 def soft(slots: Slots, *, confidence: float = 0.9) -> SoftLabels:
-    """Learned probabilities, `confidence` of the slot's class at first; 0 is the same for all classes."""
+    """Learned probabilities.
+
+    Args:
+        confidence: the probability of the slot's class at first; 0 is the same for all classes.
+    """
     return SoftLabels.starting_at(slots.targets, slots.num_classes, confidence=confidence)
 
 
 def teacher(slots: Slots, *, temperature: float = 1.0) -> GivenLabels:
-    """What the teacher says of the images as they start, the mean over a slot's views; `temperature` divides its logits."""
+    """What the teacher says of the images as they start, the mean over a slot's views.
+
+    Args:
+        temperature: divides the teacher's logits.
+    """
     return GivenLabels(_taught(slots, temperature).softmax(-1))
 
 
 def soft_teacher(slots: Slots, *, temperature: float = 1.0) -> SoftLabels:
-    """Learned probabilities that start at the teacher's (DATM, arXiv 2310.05773, section 4.3)."""
+    """Learned probabilities that start at the teacher's (DATM, arXiv 2310.05773, section 4.3).
+
+    Args:
+        temperature: divides the teacher's logits.
+    """
     return SoftLabels(_taught(slots, temperature))
 
 
@@ -52,8 +64,14 @@ def solved(
 ) -> GivenLabels:
     """Probabilities nearest to the targets that make kernel regression on the images as they start predict real labels best.
 
-    Label Solve (arXiv 2011.00050), see `label_solve`: on `solve_images` real images; the mean over a slot's views. The kernel is
-    the mean one of `solve_networks` fresh networks, or for `tangent_kernel`, the paper's, that of an infinitely wide one.
+    Label Solve (arXiv 2011.00050), see `label_solve`; the mean over a slot's views.
+
+    Args:
+        solve_kernel: `features`, the mean kernel of fresh networks, or `tangent`, the paper's, of an infinitely wide one.
+        solve_images: real images whose labels are predicted.
+        solve_networks: fresh networks of the kernel of `features`.
+        solve_regularisation: of the regression, relative to the mean of the kernel's diagonal.
+
     Raises `ValueError` for numbers below 1, and as the kernel and `label_solve`.
     """
     for name, value in (("solve_images", solve_images), ("solve_networks", solve_networks)):

@@ -36,18 +36,25 @@ class Recipe:
     Args:
         paper: title and arXiv number.
         source: where the values came from, and what departs from the paper.
+        images_per_class: the budget: the images of a class cost as many bytes as so many real ones.
         steps: losses in all (an episode may yield several).
         method: a method class or a partial of one that fixes values; it is called with those of `real`,
             `queries` (the sampler itself), `new_network`, `augment` and `experts` that it takes.
         network: the architecture that is matched on.
-        images, labels: what the set is made of.
+        augment: how real and synthetic images are changed alike before they are compared, operations of DSA.
+        images: what they are made of.
+        labels: what they are, and whether they are learned.
         initialise: the real images or noise that its images start at.
         batches: how a method that draws real images class by class does; what it draws over all classes stays random.
-        step_size, step_sizes: where the set's step size starts, and whether training steps share one or have one each.
-        learn_step_size: whether it is learned with the images.
-        optimizer: of what is learned, with its `momentum`; Adam's is beta 1.
-        image_learning_rate, label_learning_rate, step_learning_rate: where they start.
-        decay: how they go down over the steps.
+        step_size: where the set's step size starts.
+        step_sizes: whether training steps share one step size or have one each.
+        learn_step_size: whether the step size is learned with the images.
+        optimizer: of what is learned.
+        momentum: of the optimizer of what is learned; Adam's is beta 1.
+        image_learning_rate: the optimizer's for images, where it starts.
+        label_learning_rate: the optimizer's for labels, where it starts.
+        step_learning_rate: the optimizer's for the step size, where it starts.
+        decay: how those rates go down over the steps.
         average: what is released is the exponential moving average, of this decay, of what is learned; 0 is the last step.
         experts: how networks are trained on the real data, for a method that takes such `experts`, and for labels and
             images that start at what they say.

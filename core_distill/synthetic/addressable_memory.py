@@ -58,8 +58,14 @@ class AddressableMemory(nn.Module):
     def starting_at(cls, start: Start, *, bases: int = 16, downscale: int = 2, xavier: bool = False) -> Self:
         """Bases smaller than images by `downscale` a side, and as many slots as the budget pays for.
 
-        They start at the drawn images' principal components, uncentred, or, where `xavier`, at the paper's small uniform
-        numbers, that have seen nothing and need very many steps. Raises `ValueError` where the budget pays for no slot.
+        They start at the drawn images' principal components, uncentred.
+
+        Args:
+            bases: how many of them all classes share.
+            downscale: how many times smaller than an image's a side of them is.
+            xavier: they start at the paper's small uniform numbers instead, that have seen nothing and need very many steps.
+
+        Raises `ValueError` where the budget pays for no slot.
         """
         channels, height, width = image_sides(start.real.image_shape, _WHAT)
         check_counts(bases=bases, downscale=downscale)

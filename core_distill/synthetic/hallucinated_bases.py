@@ -84,9 +84,13 @@ class HallucinatedBases(nn.Module):
     ) -> Self:
         """Drawn images as bases, as many as the budget pays for after the hallucinators, which start as PyTorch starts layers.
 
-        With `single_channel` bases are the mean over channels. With `near_identity` hallucinators start at showing a base
-        nearly as it is (but for its rim of one pixel): a short run has no time to get there. Raises `ValueError` where the
-        budget pays for no base of each class.
+        Args:
+            hallucinators: how many show each base.
+            single_channel: bases are the mean over channels.
+            near_identity: hallucinators start at showing a base nearly as it is (but for its rim of one pixel): a short run
+                has no time to get there.
+
+        Raises `ValueError` where the budget pays for no base of each class.
         """
         shape = image_sides(start.real.image_shape, _WHAT)
         check_counts(hallucinators=hallucinators)

@@ -81,8 +81,15 @@ class Latents(nn.Module):
     ) -> Self:
         """Latents that show drawn images as well as the generator can (GAN inversion): pixels and features match.
 
-        As many in place of an image as its bytes hold, at most `most_latents`. The generator is trained on all real images
-        for `generator_steps`, or read from the start's folder. Raises `ValueError` for sizes out of range.
+        The generator is trained on all real images, or read from the start's folder.
+
+        Args:
+            latent: numbers of a latent.
+            most_latents: in place of an image are as many as its bytes hold, and at most these.
+            generator_width, generator_steps, generator_seed: of the generator and its training.
+            inversion_steps: of finding the latents that show the drawn images.
+
+        Raises `ValueError` for sizes out of range.
         """
         shape = start.real.image_shape
         count = min(most_latents, torch.Size(shape).numel() // max(1, latent))

@@ -55,8 +55,12 @@ class LowRank(nn.Module):
     def starting_at(cls, start: Start, *, rank: int = 2) -> Self:
         """As many images as the budget pays for, each the best approximation of that rank to a drawn one.
 
-        The released code starts at two matrices of normal noise. Raises `ValueError` for a rank so high that fewer fit than
-        pixels would.
+        The released code starts at two matrices of normal noise.
+
+        Args:
+            rank: of an image, a channel each.
+
+        Raises `ValueError` for a rank so high that fewer fit than pixels would.
         """
         _, height, width = image_sides(start.real.image_shape, _WHAT)
         check_counts(rank=rank)

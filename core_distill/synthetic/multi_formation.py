@@ -60,7 +60,11 @@ class MultiFormation(nn.Module):
 
     @classmethod
     def starting_at(cls, start: Start, *, factor: int = 2) -> Self:
-        """As many stored images as the budget says, made of `factor ** 2` times as many drawn ones, each shrunk to a part."""
+        """As many stored images as the budget says, made of `factor ** 2` times as many drawn ones, each shrunk to a part.
+
+        Args:
+            factor: parts a side that each is cut into.
+        """
         channels, height, width = image_sides(start.real.image_shape, _WHAT)
         check_factor(factor, (channels, height, width))
         drawn = start.draw(factor**2 * start.images_per_class).unflatten(0, (-1, factor**2))

@@ -62,7 +62,13 @@ class RandomBasis(nn.Module):
 
     @classmethod
     def starting_at(cls, start: Start, *, compression: int = 2, smoothness: float = 1.0, basis_seed: int = 0) -> Self:
-        """`compression` times as many images as the budget says, each the nearest to a drawn one that the basis has."""
+        """More images than the budget says, each the nearest to a drawn one that the basis has.
+
+        Args:
+            compression: how many times as many as images that are stored whole.
+            smoothness: of the basis, see `SmoothBasis`; 0 is white noise.
+            basis_seed: of the basis's random numbers.
+        """
         basis = SmoothBasis(start.real.image_shape, compression, smoothness, basis_seed)
         images = start.draw(start.images_per_class * compression)
         return cls(basis.build(images.device).project(images), basis)

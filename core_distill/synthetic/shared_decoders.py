@@ -111,8 +111,15 @@ class SharedDecoders(nn.Module):
     ) -> Self:
         """Codes and decoders fitted to drawn images by Adam: decoder j shows the j-th nearest neighbour of a code's image.
 
-        Codes start at the principal components of its patches of 4 x 4 pixels; `fit_steps` see 64 codes each.
-        `decoder_width` 0 is the widest, up to 16, whose decoders take a third of the bytes. The rest are codes.
+        Codes start at the principal components of its patches of 4 x 4 pixels.
+
+        Args:
+            code_channels: channels of a code.
+            decoders: how many of them show each code.
+            decoder_width: of the decoders' layers; 0 is the widest, up to 16, whose decoders take a third of the bytes. The
+                rest are codes.
+            fit_steps: of the fit, which see 64 codes each.
+
         Raises `ValueError` where no code is left for each class.
         """
         check_counts(code_channels=code_channels, decoders=decoders)

@@ -26,10 +26,10 @@ class ExpertTraining:
 
     Args:
         num_experts: a folder may hold more of the same kind; the first so many are used.
-        training_epochs, training_rate, training_momentum, training_batch_size: of each.
+        training_epochs, training_rate, training_momentum, training_batch_size: of each expert's training.
         training_images: how many images an epoch sees, drawn anew for each; 0 is all of them.
-        training_seed: of the experts, apart from the run's, so that runs of several seeds can share them.
-        training_radius, training_gap_weight: of `FlatDirection`, rho and alpha; a radius of 0 is plain SGD.
+        training_seed: of the experts' random numbers, apart from the run's, so that runs of several seeds can share them.
+        training_radius, training_gap_weight: rho and alpha of flat minima, see `FlatDirection`; a radius of 0 is plain SGD.
 
     Raises `ValueError` for values out of range.
     """
