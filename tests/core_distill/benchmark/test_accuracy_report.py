@@ -40,6 +40,7 @@ def row(kind, what, accuracies, num_bytes, *, images_per_class=10, seed=0, **oth
 @pytest.fixture
 def results():
     spent = {"steps": 100, "seconds": 360.0, "expert_seconds": 60.0, "start_seconds": 0.0, "peak_bytes": 10**9}
+    spent["evaluation_seconds"] = 50.0
     rows = [
         row("baseline", "random", [0.70, 0.72], 7_850),
         row("baseline", "kmeans", [0.80], 7_850),
@@ -137,6 +138,7 @@ def test_a_program_reads_numbers_in_columns_that_stay(results):
         360,
         60,
     )
+    assert dsa["evaluation_seconds"] == 50
     assert float(found["dsa", "10"]["above_kmeans"]) == pytest.approx(0.05)
     assert found["kmeans", "10"]["above_kmeans"] == ""
     assert found["dc", "10"]["failed"] == "ValueError: no"

@@ -36,11 +36,6 @@ def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
         assert f"{name} {100 * score['accuracy']['mean']:.1f} % 1 {score['bytes']} {cost}" in words(said.out)
         assert score["peak_bytes"] > 1e6
     assert results["distillation_peak_bytes"] > 1e6
-    assert (
-        load_artefact(out)
-        .metadata["recipe"]["source"]
-        .endswith("; changed: steps=2, width=4, batch_size=4, outer_steps=1")
-    )
     assert f"written: {out}/synthetic.safetensors, images.png, results.json" in said.out
 
 

@@ -156,7 +156,7 @@ def test_distilling_brings_the_posteriors_together(name, sampler):
 
 
 def test_what_does_not_fit_is_refused(make, synthetic):
-    with pytest.raises(ValueError, match=r"noise must be at least 0, got -1\.0"):
+    with pytest.raises(ValueError, match=r"noise must be at least 0 and finite, got -1\.0"):
         make(noise=-1.0)
     with pytest.raises(ValueError, match="choose a max_start of at most 3"):
         make(max_start=4)
