@@ -19,8 +19,7 @@ def feature_kernel(start: Start, networks: int) -> Kernel:
     fresh = [start.new_network(start.generator) for _ in range(networks)]
 
     def kernel(left: Tensor, right: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.stack([features(each, left) @ features(each, right).mT for each in fresh]).mean(0)
+        return torch.stack([features(each, left) @ features(each, right).mT for each in fresh]).mean(0)
 
     return kernel
 
@@ -30,13 +29,7 @@ def tangent_kernel(start: Start, networks: int) -> Kernel:
 
     See `InfiniteWidthKernel`, which it also raises `ValueError` as: dense layers, or convolutions without norm.
     """
-    infinite = InfiniteWidthKernel(start.new_network(start.generator))
-
-    def kernel(left: Tensor, right: Tensor) -> Tensor:
-        with torch.no_grad():
-            return infinite(left, right)
-
-    return kernel
+    return InfiniteWidthKernel(start.new_network(start.generator))
 
 
 LABEL_KERNELS: dict[str, LabelKernel] = {"features": feature_kernel, "tangent": tangent_kernel}

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from core_distill.matching.kernels import label_solve, nearest_probabilities
@@ -79,13 +80,14 @@ def solved(
             raise ValueError(f"{name} must be at least 1, got {value}")
     start, count = slots.start, slots.images.shape[0]
     real = start.real.batch(solve_images, start.generator)
-    targets = label_solve(
-        solve_kernel(start, solve_networks),
-        slots.images.flatten(0, 1),
-        real,
-        num_classes=slots.num_classes,
-        regularisation=solve_regularisation,
-    )
+    with torch.no_grad():
+        targets = label_solve(
+            solve_kernel(start, solve_networks),
+            slots.images.flatten(0, 1),
+            real,
+            num_classes=slots.num_classes,
+            regularisation=solve_regularisation,
+        )
     return GivenLabels(nearest_probabilities(targets.unflatten(0, (count, -1)).mean(1)))
 
 

@@ -49,6 +49,7 @@ def test_the_engine_is_where_networks_run_and_in_the_record(tmp_path, capsys, mo
             "TrajectoryMatching may look at real data outside its signal (it does not say private = True)",
         ),
         (["--delta", "1"], "delta"),
+        (["--epsilon", "3", "--noise-multiplier", "2"], "--epsilon and --noise-multiplier each say how much noise"),
         (["--set", "step_sizes=each"], "recipe dm does not train by the set's step size"),
     ],
 )
