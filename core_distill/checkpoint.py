@@ -86,6 +86,15 @@ class Checkpoint:
         return content["step"], content["episode"]
 
 
+def steps_done(path: Path) -> int:
+    """The steps after which the checkpoint at `path` was written; 0 where there is none, or nothing to go on with."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return int(json.loads((file.metadata() or {})[_KEY])["step"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return 0
+
+
 def _strip(value: Any, path: str, tensors: dict[str, Tensor]) -> object:
     """A JSON value with the tensors moved into `tensors`; dictionaries keep the type of their keys."""
     if isinstance(value, Tensor):

@@ -121,6 +121,8 @@ def distill(
         done_before = is_finished(out)
         if processes.is_leader:
             _announce(experiment, chosen, changes)
+            if not done_before:
+                _tell_steps_done(out)
         experts = experts or _shared_experts(experiment)
         results = run_experiment(
             experiment, out, experts_folder=experts, command=typed_command(), show=progress, processes=processes
@@ -147,6 +149,16 @@ def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, obj
     _tell_unmeant_network(experiment)
     steps = "1 step" if recipe.steps == 1 else f"{recipe.steps:,} steps"
     screen.print(f"{steps} on {experiment.device} in {experiment.engine.precision}", markup=False)
+
+
+def _tell_steps_done(out: Path) -> None:
+    """Say where a stopped run goes on."""
+    from core_distill.checkpoint import steps_done
+    from core_distill.run_folder import checkpoint_of
+
+    done = steps_done(checkpoint_of(out))
+    if done:
+        console().print(f"going on after step {done:,}, which {out} holds", markup=False)
 
 
 def _tell_unmeant_network(experiment: "Experiment") -> None:
@@ -208,3 +220,17 @@ def _report(results: dict[str, Any], out: Path, title: str, *, written: str) -> 
     known = ("synthetic.safetensors", "whitening.safetensors", "images.png", "results.json")
     files = [file for file in known if (Path(out) / file).exists()]
     screen.print(f"{written}: {out}/{', '.join(files)}", markup=False)
+    if "images.png" in files:
+        _tell_not_shown(out)
+
+
+def _tell_not_shown(out: Path) -> None:
+    """Say what images.png leaves out of the set."""
+    from core_distill.data import Whitening
+    from core_distill.run_folder import WHITENING
+    from core_distill.synthetic.picture import not_shown
+    from core_distill.synthetic.storage import load_artefact
+
+    whitening = Whitening.load(out / WHITENING) if (out / WHITENING).exists() else None
+    for what in not_shown(load_artefact(out).synthetic, unwhiten=whitening.undo if whitening else None):
+        console().print(f"images.png shows {what}", markup=False)

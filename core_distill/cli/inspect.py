@@ -18,6 +18,7 @@ def inspect(
     artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors, or a run's folder")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the metadata as JSON")] = False,
     picture: Annotated[Path | None, typer.Option(help="Also write the images as a PNG", show_default=False)] = None,
+    columns: Annotated[int, typer.Option(min=1, help="Images a class in that PNG")] = 20,
 ) -> None:
     """Show what a synthetic set says of itself.
 
@@ -28,9 +29,12 @@ def inspect(
         stillroom inspect runs/digits-dm-ipc10-seed0
 
         stillroom inspect synthetic.safetensors --json
+
+        stillroom inspect synthetic.safetensors --picture all.png --columns 50
     """
     from core_distill.cli.whitening import kept_whitening, told_whitening
     from core_distill.files import write_atomically
+    from core_distill.synthetic.picture import not_shown
     from core_distill.synthetic.picture import picture as draw
     from core_distill.synthetic.storage import load_artefact
 
@@ -38,10 +42,12 @@ def inspect(
     synthetic = released.synthetic
     told = {**released.metadata, "layout": released.layout}
     whitening = told_whitening(artefact, released)
-    kept = None
+    kept, left_out = None, list[str]()
     if picture is not None:
         kept = kept_whitening(artefact, whitening) if whitening else None
-        write_atomically(picture, draw(synthetic, unwhiten=kept.undo if kept else None))
+        unwhiten = kept.undo if kept else None
+        write_atomically(picture, draw(synthetic, columns=columns, unwhiten=unwhiten))
+        left_out = not_shown(synthetic, columns=columns, unwhiten=unwhiten)
     if as_json:
         typer.echo(json.dumps(told, indent=2, sort_keys=True))
         return
@@ -64,6 +70,8 @@ def inspect(
             ", of whitened values: pixels need the run's whitening.safetensors" if whitening and kept is None else ""
         )
         console().print(f"written: {picture}{drawn}", markup=False)
+        for what in left_out if not drawn else ():
+            console().print(f"it shows {what}", markup=False)
 
 
 def _slots(count: int) -> str:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from core_distill.checkpoint import Checkpoint, CheckpointError
+from core_distill.checkpoint import Checkpoint, CheckpointError, steps_done
 from core_distill.files import write_atomically
 
 
@@ -32,6 +32,14 @@ def test_round_trip(tmp_path):
     part = Part()
     assert checkpoint.resume({"part": part}) == (5, 2)
     assert part.value.item() == 3.5
+
+
+def test_steps_done_are_read_alone_and_are_0_where_there_are_none(tmp_path):
+    assert steps_done(tmp_path / "c") == 0
+    Checkpoint(tmp_path / "c", identity={"seed": 1}).save(5, 2, {"part": Part(3.5)})
+    assert steps_done(tmp_path / "c") == 5
+    (tmp_path / "c").write_bytes(b"no checkpoint")
+    assert steps_done(tmp_path / "c") == 0
 
 
 def test_another_run_is_refused_and_named(tmp_path):

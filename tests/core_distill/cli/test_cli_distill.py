@@ -130,6 +130,16 @@ def test_without_networks_nothing_is_scored(stillroom):
     assert json.loads(Path("run/results.json").read_text())["scores"] == {}
 
 
+def test_a_stopped_run_says_where_it_goes_on(stillroom):
+    first = stillroom("distill", "digits", *TINY, "--out", "run", "--no-baselines")
+    assert "going on" not in first.out
+    Path("run/results.json").unlink()
+    again = stillroom("distill", "digits", *TINY, "--out", "run", "--no-baselines")
+    assert "going on after step 2, which run holds" in again.out
+    finished = stillroom("distill", "digits", *TINY, "--out", "run", "--no-baselines")
+    assert "going on" not in finished.out
+
+
 def test_the_same_command_goes_on_and_another_checkpoint_interval_is_the_same_run(stillroom):
     first = stillroom("distill", "digits", *TINY, "--out", "run", "--no-baselines")
     again = stillroom("distill", "digits", *TINY, "--out", "run", "--no-baselines", "--checkpoint-every", 1)

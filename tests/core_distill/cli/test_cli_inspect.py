@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
-from core_distill.synthetic import SyntheticSet
+from core_distill.synthetic import HardLabels, Pixels, SyntheticSet
 from core_distill.synthetic.storage import load_artefact, save_artefact
 
 
@@ -80,3 +82,24 @@ class Point:
         if isinstance(self._found, Exception):
             raise self._found
         return self._found
+
+
+def test_inspect_draws_so_many_columns_and_says_what_is_left_out(stillroom, finished_run, tmp_path):
+    read = SyntheticSet.load(finished_run / "synthetic.safetensors")
+    synthetic = SyntheticSet(
+        Pixels(read.images.pixels.detach().repeat_interleave(3, 0) * 100),
+        HardLabels(torch.arange(10).repeat_interleave(3), num_classes=10),
+        classes=read.classes,
+        num_classes=10,
+        images_per_class=3,
+        mean=read.mean,
+        std=read.std,
+    )
+    save_artefact(tmp_path / "s.safetensors", synthetic, metadata={}, precision="float32")
+    few = stillroom("inspect", tmp_path / "s.safetensors", "--picture", "few.png", "--columns", 2)
+    assert "it shows the first 2 of 3 images a class" in few.out
+    assert "it shows values from 0 to 1, clipped" in few.out
+    every = stillroom("inspect", tmp_path / "s.safetensors", "--picture", "all.png", "--columns", 3)
+    assert "images a class" not in every.out
+    with Image.open("all.png") as wide, Image.open("few.png") as narrow:
+        assert wide.width > narrow.width

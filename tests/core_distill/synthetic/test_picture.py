@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core_distill.synthetic.picture import picture
+from core_distill.synthetic.picture import not_shown, picture
 
 GAP = 2
 
@@ -64,6 +64,34 @@ def test_values_outside_0_to_1_are_clipped(make_set):
     images = normalised(torch.tensor([-3.0, 0.5, 0.5, 7.0])).view(4, 1, 1, 1).expand(4, 1, 32, 32)
     found = pixels_of(picture(make_set(images=images)))
     assert (found[2, 2], found[36, 36]) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("values", "columns", "told"),
+    [
+        ([0.0, 0.5, 1.0, -0.04, 1.04, 0.3], 3, []),
+        ([0.0, 0.5, 1.0, 0.2, 0.4, 0.3], 2, ["the first 2 of 3 images a class"]),
+        ([-1.5, 0.5, 1.0, 0.2, 0.4, 2.25], 3, ["values from 0 to 1, clipped: 33% are learned beyond that, -1.5 to 2.2"]),
+        ([-1.5, 0.5, 1.0, 0.2, 0.4, 2.25], 1, ["the first 1 of 3 images a class", "clipped: 33%"]),
+    ],
+)
+def test_what_a_picture_leaves_out_is_told(values, columns, told, make_set):
+    images = normalised(torch.tensor(values)).view(6, 1, 1, 1).expand(6, 1, 32, 32)
+    found = not_shown(make_set(images=images, images_per_class=3), columns=columns)
+    assert len(found) == len(told)
+    for said, part in zip(found, told, strict=True):
+        assert part in said
+
+
+def test_a_few_values_beyond_the_range_are_not_told(make_set):
+    images = torch.full((4, 1, 32, 32), 0.5)
+    images[0, 0, 0, :32] = 3.0
+    assert not_shown(make_set(images=normalised(images))) == []
+
+
+def test_what_is_left_out_counts_in_pixels(make_set):
+    images = normalised(torch.full((4, 1, 32, 32), 5.0))
+    assert not_shown(make_set(images=images), unwhiten=lambda values: values / 10) == []
 
 
 def test_the_same_set_gives_the_same_bytes(make_set):
