@@ -72,9 +72,9 @@ def rcig(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
     )
     return changed.because(
         "CPU schedule: 200 steps of 256 targets, width 32 in all blocks, instance norm, as in the networks that are scored, 5 "
-        "inner, 5 inverse and 1 to 5 pool steps, 4 networks, AdaBelief 0.03 down a cosine, a ridge of 0.05, of which five conjugate "
-        "gradients come nearer to the solution, the last set released (on Fashion-MNIST's validation part, in one run each: 82.0 "
-        "after 564 steps; with a ridge of 0.2 81.3 after 566, of 0.0005 81.7 after 909 and without the cosine 81.6 after 931, with "
-        "a width of 128 besides 80.1 after 178); "
+        "inner, 5 inverse and 1 to 5 pool steps, 4 networks, AdaBelief 0.03 down a cosine, a ridge of 0.05, of which five "
+        "conjugate gradients come nearer to the solution, the last set released (on Fashion-MNIST's validation part, in one run "
+        "each: 82.0 after 564 steps; with a ridge of 0.2 81.3 after 566, of 0.0005 81.7 after 909, without the cosine 81.6 after "
+        "931, and so with a width of 128 80.1 after 178); "
         f"else as released; {_DEPARTURES}"
     )

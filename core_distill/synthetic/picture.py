@@ -53,7 +53,9 @@ def not_shown(
         told.append(f"the first {columns} of {rows.shape[1]} images a class")
     outside = ((rows < -_MARGIN) | (rows > 1 + _MARGIN)).float().mean().item()
     if outside >= _MANY:
-        told.append(f"values from 0 to 1, clipped: {outside:.0%} are learned beyond that, {rows.min():.2g} to {rows.max():.2g}")
+        told.append(
+            f"values from 0 to 1, clipped: {outside:.0%} are learned beyond that, {rows.min():.2g} to {rows.max():.2g}"
+        )
     return told
 
 
@@ -63,7 +65,8 @@ def _rows(synthetic: SyntheticSet, unwhiten: Callable[[Tensor], Tensor] | None) 
     images = images if unwhiten is None else unwhiten(images)
     if images.dim() != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"only grey or colour images have a picture, these are {tuple(images.shape[1:])}")
-    return images.unflatten(0, (len(synthetic.classes), -1))
+    rows: Tensor = images.unflatten(0, (len(synthetic.classes), -1))
+    return rows
 
 
 def _grid(rows: Tensor) -> Tensor:

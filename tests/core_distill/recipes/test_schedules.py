@@ -96,7 +96,9 @@ def test_digits_are_not_mirrored(data, operations):
     assert find_recipe("dc", images_per_class=1, data=data).values()["augment"] == ""
 
 
-@pytest.mark.parametrize(("name", "beside"), [("dc", set()), ("dm", set()), ("dsa", {"decay", "initialise", "learning_rate"})])
+@pytest.mark.parametrize(
+    ("name", "beside"), [("dc", set()), ("dm", set()), ("dsa", {"decay", "initialise", "learning_rate"})]
+)
 def test_the_cpu_schedule_changes_sizes_and_says_so(name, beside):
     paper = find_recipe(name, images_per_class=10, data="mnist")
     cpu = find_recipe(name, images_per_class=10, data="mnist", schedule="cpu")

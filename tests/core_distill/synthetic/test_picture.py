@@ -71,7 +71,11 @@ def test_values_outside_0_to_1_are_clipped(make_set):
     [
         ([0.0, 0.5, 1.0, -0.04, 1.04, 0.3], 3, []),
         ([0.0, 0.5, 1.0, 0.2, 0.4, 0.3], 2, ["the first 2 of 3 images a class"]),
-        ([-1.5, 0.5, 1.0, 0.2, 0.4, 2.25], 3, ["values from 0 to 1, clipped: 33% are learned beyond that, -1.5 to 2.2"]),
+        (
+            [-1.5, 0.5, 1.0, 0.2, 0.4, 2.25],
+            3,
+            ["values from 0 to 1, clipped: 33% are learned beyond that, -1.5 to 2.2"],
+        ),
         ([-1.5, 0.5, 1.0, 0.2, 0.4, 2.25], 1, ["the first 1 of 3 images a class", "clipped: 33%"]),
     ],
 )
