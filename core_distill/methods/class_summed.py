@@ -9,15 +9,11 @@ from torch import Generator, Tensor
 from core_distill.augment import no_augment
 from core_distill.matching import gradient_distance, mean_gradient
 from core_distill.matching.gradients import Distance, class_sum_distance, layerwise_cosine
+from core_distill.methods.count import Count
 from core_distill.methods.numbers import check_from_zero
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import fit
 from core_distill.types import NetworkFactory, RealData, SiameseAugment, Signal
-
-
-@dataclass
-class _Count:
-    value: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +46,7 @@ class ClassSummedMatching:
     learning_rate: float = 0.01
     outer_warmup: int = 250
     inner_warmup: int = 10
-    _networks: _Count = field(init=False, repr=False, compare=False, default_factory=_Count)
+    _networks: Count = field(init=False, repr=False, compare=False, default_factory=Count)
 
     def __post_init__(self) -> None:
         check_from_zero(self, "inner_steps", "learning_rate")

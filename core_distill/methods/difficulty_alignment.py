@@ -8,14 +8,9 @@ import torch
 from torch import Generator, Tensor
 
 from core_distill.matching.attached import attach_gradient
+from core_distill.methods.count import Count
 from core_distill.methods.trajectory_matching import TrajectoryMatching
 from core_distill.synthetic import SyntheticSet
-
-
-class _Count:
-    """How many losses there were."""
-
-    value = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +43,7 @@ class DifficultyAlignment:
     first_max_start: int = 10
     growth_steps: int = 1000
     loss_limit: float = 1.0
-    _losses: _Count = field(init=False, repr=False, compare=False, default_factory=_Count)
+    _losses: Count = field(init=False, repr=False, compare=False, default_factory=Count)
 
     def __post_init__(self) -> None:
         if self.growth_steps < 0 or not self.loss_limit > 0:

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from core_distill.augment import no_augment
 from core_distill.engine import mean_loss, parameters_of
 from core_distill.matching.implicit import InverseProduct, at_minimum, neumann
-from core_distill.methods.numbers import check_from_zero, check_momenta
+from core_distill.methods.numbers import check_from_one, check_from_zero, check_momenta
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import fit
 from core_distill.training.restored import restored
@@ -38,7 +38,7 @@ class ImplicitDifferentiation:
         learning_rate, inner_momentum, weight_decay: of the descent to the minimum.
         lifetime: losses that a network serves before a fresh one takes its place; 1 is cold start, 0, for ever, warm start.
 
-    `episode` raises `ValueError` for less than one step or term, and networks with batch statistics.
+    Raises `ValueError` for values out of range; `episode` also for networks with batch statistics.
     """
 
     private: ClassVar[bool] = False
@@ -60,6 +60,7 @@ class ImplicitDifferentiation:
     _kept: "_Kept" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_from_one(self, "inner_steps", "terms")
         check_from_zero(self, "learning_rate")
         check_momenta(self, "inner_momentum")
         object.__setattr__(self, "_kept", _Kept())
@@ -71,8 +72,6 @@ class ImplicitDifferentiation:
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One minimum, one loss."""
-        if self.inner_steps < 1:
-            raise ValueError(f"inner_steps must be at least 1, got {self.inner_steps}")
         network = self._kept.serve(self.new_network, generator, lifetime=self.lifetime)
         own = synthetic.batch(generator=generator)
         fit(

@@ -12,6 +12,7 @@ from core_distill.engine import mean_loss, parameters_of
 from core_distill.matching.adam_unrolling import AdamState, train_by_adam, train_window
 from core_distill.matching.clipping import GradientClip
 from core_distill.matching.walk import Batches
+from core_distill.methods.numbers import check_from_one, check_from_zero
 from core_distill.randomness import derive_generator, host_integers
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch, NetworkFactory, RealData, SiameseAugment
@@ -51,10 +52,8 @@ class TruncatedTraining:
     _clip: GradientClip | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.inner_steps < 1 or self.window < 1:
-            raise ValueError(f"inner_steps and window must be at least 1, got {self.inner_steps} and {self.window}")
-        if self.slots_per_class < 0:
-            raise ValueError(f"slots_per_class must be at least 0, got {self.slots_per_class}")
+        check_from_one(self, "inner_steps", "window")
+        check_from_zero(self, "slots_per_class")
         object.__setattr__(self, "_clip", GradientClip(self.clip) if self.clip else None)
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
