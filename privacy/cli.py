@@ -24,6 +24,7 @@ from core_distill.cli.options import (
     pick_schedule,
     read_settings,
 )
+from core_distill.cli.pictures import tell_not_shown
 
 if TYPE_CHECKING:
     from privacy.experiment import AuditPlan, PrivateExperiment
@@ -145,6 +146,7 @@ def _announce(experiment: "PrivateExperiment", *, counted: bool) -> None:
 
 def _report(results: dict[str, Any], out: Path) -> None:
     from core_distill.evaluation import Score
+    from core_distill.synthetic.storage import load_artefact
     from privacy.card import describe_card
 
     rows = []
@@ -168,3 +170,4 @@ def _report(results: dict[str, Any], out: Path) -> None:
     screen = console()
     screen.print(describe_card(results["privacy"]), markup=False)
     screen.print(f"written: {out}/synthetic.safetensors and images.png for release; results.json to keep", markup=False)
+    tell_not_shown("images.png", load_artefact(out).synthetic)

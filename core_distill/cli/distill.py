@@ -31,6 +31,7 @@ from core_distill.cli.options import (
     read_settings,
     typed_command,
 )
+from core_distill.cli.pictures import tell_not_shown
 from core_distill.progress import silent
 
 if TYPE_CHECKING:
@@ -228,9 +229,7 @@ def _tell_not_shown(out: Path) -> None:
     """Say what images.png leaves out of the set."""
     from core_distill.data import Whitening
     from core_distill.run_folder import WHITENING
-    from core_distill.synthetic.picture import not_shown
     from core_distill.synthetic.storage import load_artefact
 
     whitening = Whitening.load(out / WHITENING) if (out / WHITENING).exists() else None
-    for what in not_shown(load_artefact(out).synthetic, unwhiten=whitening.undo if whitening else None):
-        console().print(f"images.png shows {what}", markup=False)
+    tell_not_shown("images.png", load_artefact(out).synthetic, unwhiten=whitening.undo if whitening else None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core_distill.cli.console import console, print_table
+from core_distill.cli.pictures import tell_not_shown
 
 if TYPE_CHECKING:
     from core_distill.synthetic import SyntheticSet
@@ -18,7 +19,9 @@ def inspect(
     artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors, or a run's folder")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the metadata as JSON")] = False,
     picture: Annotated[Path | None, typer.Option(help="Also write the images as a PNG", show_default=False)] = None,
-    columns: Annotated[int, typer.Option(min=1, help="Images a class in that PNG")] = 20,
+    columns: Annotated[
+        int | None, typer.Option(min=1, help="Images a class in that PNG  [default: 20]", show_default=False)
+    ] = None,
 ) -> None:
     """Show what a synthetic set says of itself.
 
@@ -34,20 +37,21 @@ def inspect(
     """
     from core_distill.cli.whitening import kept_whitening, told_whitening
     from core_distill.files import write_atomically
-    from core_distill.synthetic.picture import not_shown
+    from core_distill.synthetic.picture import COLUMNS
     from core_distill.synthetic.picture import picture as draw
     from core_distill.synthetic.storage import load_artefact
 
+    if columns and picture is None:
+        raise ValueError("--columns is for --picture: name the PNG too, or leave it out")
     released = load_artefact(artefact)
     synthetic = released.synthetic
     told = {**released.metadata, "layout": released.layout}
     whitening = told_whitening(artefact, released)
-    kept, left_out = None, list[str]()
+    kept = None
     if picture is not None:
         kept = kept_whitening(artefact, whitening) if whitening else None
         unwhiten = kept.undo if kept else None
-        write_atomically(picture, draw(synthetic, columns=columns, unwhiten=unwhiten))
-        left_out = not_shown(synthetic, columns=columns, unwhiten=unwhiten)
+        write_atomically(picture, draw(synthetic, columns=columns or COLUMNS, unwhiten=unwhiten))
     if as_json:
         typer.echo(json.dumps(told, indent=2, sort_keys=True))
         return
@@ -70,8 +74,7 @@ def inspect(
             ", of whitened values: pixels need the run's whitening.safetensors" if whitening and kept is None else ""
         )
         console().print(f"written: {picture}{drawn}", markup=False)
-        for what in left_out if not drawn else ():
-            console().print(f"it shows {what}", markup=False)
+        tell_not_shown(str(picture), synthetic, columns=columns, unwhiten=kept.undo if kept else None)
 
 
 def _slots(count: int) -> str:

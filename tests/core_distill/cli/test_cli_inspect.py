@@ -97,9 +97,15 @@ def test_inspect_draws_so_many_columns_and_says_what_is_left_out(stillroom, fini
     )
     save_artefact(tmp_path / "s.safetensors", synthetic, metadata={}, precision="float32")
     few = stillroom("inspect", tmp_path / "s.safetensors", "--picture", "few.png", "--columns", 2)
-    assert "it shows the first 2 of 3 images a class" in few.out
-    assert "it shows values from 0 to 1, clipped" in few.out
+    assert "few.png shows the first 2 of 3 images a class" in few.out
+    assert "few.png shows values from 0 to 1, clipped" in few.out
     every = stillroom("inspect", tmp_path / "s.safetensors", "--picture", "all.png", "--columns", 3)
     assert "images a class" not in every.out
     with Image.open("all.png") as wide, Image.open("few.png") as narrow:
         assert wide.width > narrow.width
+
+
+def test_columns_without_a_picture_are_refused(stillroom, finished_run):
+    said = stillroom("inspect", finished_run, "--columns", 3)
+    assert said.code == 2
+    assert "--columns is for --picture" in said.error
