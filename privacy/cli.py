@@ -103,7 +103,7 @@ def run(
     splits = load_data(data, data_dir=data_dir)
     if not splits.public_normalisation:
         constants = [0.5] * splits.train.image_shape[0]
-        splits = load_data(data, data_dir=data_dir, mean=constants, std=constants)
+        splits = splits.normalised(constants, constants)
     public_size = class_size or len(splits.train) // len(splits.train.classes)
     chosen = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=pick_schedule(schedule, device))
     fitting = min(int(chosen.values()["batch_size"]), public_size)

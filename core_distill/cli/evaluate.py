@@ -255,12 +255,23 @@ def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path |
     made_from: dict[str, Any] = told if isinstance(told, dict) else {}
     if not data and not {"name", "digest"} <= made_from.keys():
         raise ValueError(f"{artefact} does not say what it was made from; name the data to test on")
-    whitening, name = told_whitening(artefact, released), data or str(made_from["name"])
-    mean, std = (None if whitening else value.tolist() for value in (released.synthetic.mean, released.synthetic.std))
-    splits = load_data(name, data_dir=data_dir, mean=mean, std=std)
+    splits = load_data(data or str(made_from["name"]), data_dir=data_dir)
     if not data and splits.digest != made_from["digest"]:
         raise ValueError(f"{splits.name} here is not what the artefact was made from; name the data to test on")
-    if splits.train.num_classes != released.synthetic.num_classes:
-        found = f"{splits.train.num_classes} classes, the artefact {released.synthetic.num_classes}"
-        raise ValueError(f"{splits.name} has {found}; name the data that it was made from")
-    return whitened_alike(splits, artefact, whitening) if whitening else splits
+    _check_alike(splits, released)
+    whitening = told_whitening(artefact, released)
+    if whitening:
+        return whitened_alike(splits, artefact, whitening)
+    return splits.normalised(released.synthetic.mean, released.synthetic.std)
+
+
+def _check_alike(splits: "DataSplits", released: "Artefact") -> None:
+    """Raise `ValueError` where networks trained on the artefact could not be tested on the data."""
+    found, own = splits.train.num_classes, released.synthetic.num_classes
+    if found != own:
+        raise ValueError(f"{splits.name} has {found} classes, the artefact {own}; name the data that it was made from")
+    images, shape = splits.train.image_shape, tuple(released.synthetic.batch().images.shape[1:])
+    if images != shape:
+        raise ValueError(
+            f"{splits.name} has examples of the shape {images}, the artefact of {shape}; name the data that it was made from"
+        )

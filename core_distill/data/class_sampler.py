@@ -44,10 +44,7 @@ class ClassSampler:
         check_images(images)
         check_finite(images)
         check_labels(labels, len(images), num_classes)
-        dtype = torch.float32 if images.dtype == torch.uint8 else images.dtype
-        self.mean = torch.as_tensor(mean, dtype=dtype, device=images.device).detach().clone()
-        self.std = torch.as_tensor(std, dtype=dtype, device=images.device).detach().clone()
-        _check_normalisation(self.mean, self.std, images.shape[1])
+        self.mean, self.std = _constants(mean, std, images)
         labels = labels.detach().to(images.device, torch.int64)
         order = labels.argsort(stable=True)
         self._images = select(images if isinstance(images, MappedImages) else images.detach(), order)
@@ -122,6 +119,13 @@ class ClassSampler:
         images = select(self._images, indices)
         return ClassSampler(images, self.labels[indices], num_classes=self.num_classes, mean=self.mean, std=self.std)
 
+    def normalised(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> "ClassSampler":
+        """A sampler of the same examples with other constants, as the constructor takes them; `ValueError` as there."""
+        changed = copy.copy(self)
+        changed.mean, changed.std = _constants(mean, std, self._images)
+        changed._digest = ""
+        return changed
+
     def to(self, device: torch.device | str) -> "ClassSampler":
         """This sampler on `device`: itself where it is there already."""
         if torch.device(device) == self.device:
@@ -188,11 +192,15 @@ def check_labels(labels: Tensor, num_images: int, num_classes: int) -> None:
         raise ValueError(f"labels must lie in 0..{num_classes - 1} ({num_classes} classes), got {lowest}..{highest}")
 
 
-def _check_normalisation(mean: Tensor, std: Tensor, num_channels: int) -> None:
-    for name, value in (("mean", mean), ("std", std)):
-        if value.shape != (num_channels,):
-            raise ValueError(f"{name} needs one number for each of {num_channels} channels, got {tuple(value.shape)}")
+def _constants(mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor, images: Images) -> tuple[Tensor, Tensor]:
+    """Mean and std, `(c,)`, in the type and on the device of the normalised images; `ValueError` for unfit ones."""
+    dtype = torch.float32 if images.dtype == torch.uint8 else images.dtype
+    made = [torch.as_tensor(value, dtype=dtype, device=images.device).detach().clone() for value in (mean, std)]
+    for name, value in zip(("mean", "std"), made, strict=True):
+        if value.shape != (images.shape[1],):
+            raise ValueError(f"{name} needs one number for each of {images.shape[1]} channels, got {tuple(value.shape)}")
         if not torch.isfinite(value).all():
             raise ValueError(f"{name} must be finite, got {value.tolist()}")
-    if (std <= 0).any():
-        raise ValueError(f"std must be positive, got {std.tolist()}")
+    if (made[1] <= 0).any():
+        raise ValueError(f"std must be positive, got {made[1].tolist()}")
+    return made[0], made[1]

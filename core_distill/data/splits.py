@@ -1,6 +1,6 @@
 """Train, validation and test: how they are cut from each other, normalised and identified."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -45,9 +45,19 @@ class DataSplits:
 
     def to(self, device: torch.device | str) -> "DataSplits":
         """The same with all three samplers on `device`."""
-        return replace(
-            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
-        )
+        return self._with_each(lambda part: part.to(device))
+
+    def normalised(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> "DataSplits":
+        """The same examples with other constants, a number a channel, which count as public, as in `load_data`.
+
+        Raises `ValueError` for unfit constants and where the examples are whitened, which comes after normalisation.
+        """
+        if self.whitening is not None:
+            raise ValueError(f"{self.name} is whitened; normalise it before")
+        return replace(self._with_each(lambda part: part.normalised(mean, std)), public_normalisation=True)
+
+    def _with_each(self, change: Callable[[ClassSampler], ClassSampler]) -> "DataSplits":
+        return replace(self, train=change(self.train), validation=change(self.validation), test=change(self.test))
 
 
 def make_splits(

@@ -39,17 +39,19 @@ def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
     assert f"written: {out}/synthetic.safetensors, images.png, results.json" in said.out
 
 
-def test_texts_are_examples_and_have_no_picture(stillroom, tmp_path):
+def test_texts_are_examples_without_a_picture_and_evaluate_reads_them(stillroom, tmp_path):
     for name, count in (("train", 12), ("test", 4)):
         lines = [f"{('good fine well', 'bad poor ill')[number % 2]} {number},{number % 2}" for number in range(count)]
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / "texts" / f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
-    said = stillroom(
-        "distill", tmp_path / "texts", "--recipe", "sldd-text", *TINY[:-2], "--set", "inner_steps=1", "--no-baselines"
-    )
+    changes = ("--set", "inner_steps=1", "--no-baselines", "--out", tmp_path / "run")
+    said = stillroom("distill", tmp_path / "texts", "--recipe", "sldd-text", *TINY[:-2], *changes)
     assert (said.code, said.error) == (0, "")
     assert "training examples, 2 classes" in said.out
-    assert said.out.splitlines()[-1].endswith("/synthetic.safetensors, results.json")
+    assert words(said.out).endswith("/synthetic.safetensors, results.json")
+    scored = stillroom("evaluate", tmp_path / "run", tmp_path / "texts", "--networks", 1, "--epochs", 1)
+    assert (scored.code, scored.error) == (0, "")
+    assert "text-cnn" in scored.out
 
 
 @pytest.mark.parametrize(

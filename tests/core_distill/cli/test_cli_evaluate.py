@@ -95,8 +95,8 @@ def test_evaluate_refuses_data_that_does_not_fit(stillroom, make_folder, finishe
     path = finished_run / "synthetic.safetensors"
     for folder, told in (
         (make_folder("two", classes=2, mode="L"), "two has 2 classes, the artefact 10"),
-        (make_folder("ten", classes=10, mode="L"), "must be of one shape, got (1, 8, 8) and (1, 16, 16)"),
-        (make_folder("colour", classes=10), "mean needs one number for each of 3 channels, got (1,)"),
+        (make_folder("ten", classes=10, mode="L"), "ten has examples of the shape (1, 16, 16), the artefact of (1, 8, 8); name the data"),
+        (make_folder("colour", classes=10), "colour has examples of the shape (3, 16, 16), the artefact of (1, 8, 8); name the data"),
     ):
         said = stillroom("evaluate", path, folder, "--epochs", 1)
         assert said.code == 2

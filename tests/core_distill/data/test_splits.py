@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core_distill.data import from_tensors
+from core_distill.data import from_tensors, whiten
 from core_distill.data.digest import content_digest
 from core_distill.data.reading import ChannelStatistics
 from core_distill.data.splits import Examples, channel_statistics, fixed_test_split, stratified_split
@@ -100,6 +100,32 @@ def test_given_constants_count_as_public():
     assert torch.allclose(splits.test.mean, torch.tensor([0.5, 0.4, 0.3]))
     with pytest.raises(ValueError, match="mean and std belong together"):
         from_tensors(coloured(30), coloured(6), mean=[0.5, 0.4, 0.3])
+
+
+def test_other_constants_are_those_that_were_given_at_once():
+    given, other = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}, {"mean": [0.1] * 3, "std": [2.0] * 3}
+    direct = from_tensors(coloured(30), coloured(6), **given)
+    own, others = (from_tensors(coloured(30), coloured(6), **kind) for kind in ({}, other))
+    own.train.digest()
+    before = own.train.take(torch.arange(3)).images
+    for start in (own, others):
+        changed = start.normalised(torch.tensor(given["mean"]), torch.tensor(given["std"]))
+        assert changed.public_normalisation
+        assert changed.digest == direct.digest
+        for part in ("train", "validation", "test"):
+            ours, theirs = getattr(changed, part), getattr(direct, part)
+            assert torch.equal(ours.take(torch.arange(3)).images, theirs.take(torch.arange(3)).images)
+            assert ours.digest() == theirs.digest()
+    assert not own.public_normalisation
+    assert torch.equal(own.train.take(torch.arange(3)).images, before)
+    with pytest.raises(ValueError, match="mean needs one number for each of 3 channels"):
+        direct.normalised([0.0], [1.0])
+
+
+def test_whitened_examples_take_no_other_constants():
+    data = whiten(from_tensors(coloured(30), coloured(6)), 0.1)
+    with pytest.raises(ValueError, match="tensors is whitened; normalise it before"):
+        data.normalised([0.0] * 3, [1.0] * 3)
 
 
 def test_train_and_validation_share_nothing_and_follow_the_seed():
