@@ -23,7 +23,7 @@ from core_distill.recipes import Recipe, prepare, run_plan
 from core_distill.run_folder import RunFolder, checkpoint_of, is_finished
 from core_distill.sharding import ALONE, Processes, check_class_wise, check_uniform, shard
 from core_distill.synthetic import SyntheticSet
-from core_distill.synthetic.picture import picture
+from core_distill.synthetic.picture import has_picture, picture
 from core_distill.synthetic.precision import check_precision
 from core_distill.synthetic.storage import Artefact, load_artefact, save_artefact
 from core_distill.types import Batch
@@ -164,11 +164,11 @@ def run_experiment(
 
 
 def _whole_release(folder: RunFolder, whitening: Whitening | None) -> Artefact:
-    """What the run released, with its picture where it is images, and the whitening where there is one."""
+    """What the run released, with its picture where it has one, and the whitening where there is one."""
     released = load_artefact(folder.artefact)
     if whitening is not None and not folder.whitening.exists():
         whitening.save(folder.whitening)
-    if released.synthetic.as_dataset().images.dim() == 4:
+    if has_picture(released.synthetic):
         unwhiten = whitening.undo if whitening else None
         write_atomically(folder.picture, picture(released.synthetic, unwhiten=unwhiten))
     return released

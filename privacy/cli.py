@@ -24,7 +24,7 @@ from core_distill.cli.options import (
     pick_schedule,
     read_settings,
 )
-from core_distill.cli.pictures import tell_not_shown
+from core_distill.cli.run_notes import tell_not_shown, tell_steps_done
 
 if TYPE_CHECKING:
     from privacy.experiment import AuditPlan, PrivateExperiment
@@ -125,6 +125,7 @@ def run(
     )
     out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{chosen.images_per_class}-private-seed{seed}"
     _announce(experiment, counted=class_size is None)
+    tell_steps_done(out)
     _report(run_private_experiment(experiment, out, show=progress), out)
 
 
@@ -146,6 +147,7 @@ def _announce(experiment: "PrivateExperiment", *, counted: bool) -> None:
 
 def _report(results: dict[str, Any], out: Path) -> None:
     from core_distill.evaluation import Score
+    from core_distill.synthetic.picture import has_picture
     from core_distill.synthetic.storage import load_artefact
     from privacy.card import describe_card
 
@@ -169,5 +171,9 @@ def _report(results: dict[str, Any], out: Path) -> None:
     )
     screen = console()
     screen.print(describe_card(results["privacy"]), markup=False)
-    screen.print(f"written: {out}/synthetic.safetensors and images.png for release; results.json to keep", markup=False)
-    tell_not_shown("images.png", load_artefact(out).synthetic)
+    synthetic = load_artefact(out).synthetic
+    drawn = has_picture(synthetic)
+    released = "synthetic.safetensors" + " and images.png" * drawn
+    screen.print(f"written: {out}/{released} for release; results.json to keep", markup=False)
+    if drawn:
+        tell_not_shown("images.png", synthetic)

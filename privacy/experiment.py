@@ -18,7 +18,7 @@ from core_distill.randomness import derive_generator
 from core_distill.recipes import Recipe, condense
 from core_distill.run_folder import RunFolder
 from core_distill.synthetic import SyntheticSet
-from core_distill.synthetic.picture import picture
+from core_distill.synthetic.picture import has_picture, picture
 from core_distill.synthetic.storage import released_form, save_artefact
 from core_distill.types import Batch
 from privacy.audit import AuditReport, audit_distillation
@@ -152,7 +152,7 @@ def _run(experiment: PrivateExperiment, run: PrivateRun, folder: RunFolder, show
     }
     folder.write_results(results)
     released = released_form(run.synthetic)
-    if released.as_dataset().images.dim() == 4:
+    if has_picture(released):
         write_atomically(folder.picture, picture(released))
     save_artefact(folder.artefact, run.synthetic, metadata=_metadata(experiment, card, scores))
     checkpoint.path.unlink()

@@ -31,7 +31,7 @@ from core_distill.cli.options import (
     read_settings,
     typed_command,
 )
-from core_distill.cli.pictures import tell_not_shown
+from core_distill.cli.run_notes import tell_not_shown, tell_steps_done
 from core_distill.progress import silent
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ def distill(
         done_before = is_finished(out)
         if processes.is_leader:
             _announce(experiment, chosen, changes)
-            if not done_before:
-                _tell_steps_done(out)
+            tell_steps_done(out)
         experts = experts or _shared_experts(experiment)
         results = run_experiment(
             experiment, out, experts_folder=experts, command=typed_command(), show=progress, processes=processes
@@ -150,16 +149,6 @@ def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, obj
     _tell_unmeant_network(experiment)
     steps = "1 step" if recipe.steps == 1 else f"{recipe.steps:,} steps"
     screen.print(f"{steps} on {experiment.device} in {experiment.engine.precision}", markup=False)
-
-
-def _tell_steps_done(out: Path) -> None:
-    """Say where a stopped run goes on."""
-    from core_distill.checkpoint import steps_done
-    from core_distill.run_folder import checkpoint_of
-
-    done = steps_done(checkpoint_of(out))
-    if done:
-        console().print(f"going on after step {done:,}, which {out} holds", markup=False)
 
 
 def _tell_unmeant_network(experiment: "Experiment") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core_distill.cli.console import console, print_table
-from core_distill.cli.pictures import tell_not_shown
+from core_distill.cli.run_notes import tell_not_shown
 
 if TYPE_CHECKING:
     from core_distill.synthetic import SyntheticSet

@@ -198,7 +198,9 @@ def _constants(mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor, im
     made = [torch.as_tensor(value, dtype=dtype, device=images.device).detach().clone() for value in (mean, std)]
     for name, value in zip(("mean", "std"), made, strict=True):
         if value.shape != (images.shape[1],):
-            raise ValueError(f"{name} needs one number for each of {images.shape[1]} channels, got {tuple(value.shape)}")
+            raise ValueError(
+                f"{name} needs one number for each of {images.shape[1]} channels, got {tuple(value.shape)}"
+            )
         if not torch.isfinite(value).all():
             raise ValueError(f"{name} must be finite, got {value.tolist()}")
     if (made[1] <= 0).any():

@@ -15,9 +15,16 @@ COLUMNS = 20
 """Images a class that a picture shows unless it is asked for more."""
 
 _GAP = 2
+_CHANNELS = (1, 3)
 _LEAST_SIDE = 32
 _MARGIN = 0.05
 _MANY = 0.01
+
+
+def has_picture(synthetic: SyntheticSet) -> bool:
+    """Whether the set holds grey or colour images, which `picture` can show: no texts, and no other channels."""
+    shape = synthetic.batch().images.shape
+    return len(shape) == 4 and shape[1] in _CHANNELS
 
 
 @torch.no_grad()
@@ -27,7 +34,7 @@ def picture(
     """A PNG of at most `columns` images a class, in the data's own colours, values outside 0 to 1 clipped.
 
     `unwhiten` makes pixels of whitened images, as `Whitening.undo` does. Small images are enlarged by whole factors.
-    Raises `ValueError` where the set holds no `(c, h, w)` images.
+    Raises `ValueError` where the set has no picture, see `has_picture`.
     """
     rows = _rows(synthetic, unwhiten)[:, :columns]
     factor = max(1, math.ceil(_LEAST_SIDE / min(rows.shape[3:])))
@@ -61,10 +68,11 @@ def not_shown(
 
 def _rows(synthetic: SyntheticSet, unwhiten: Callable[[Tensor], Tensor] | None) -> Tensor:
     """`(k, n, c, h, w)`, in the data's own values."""
+    if not has_picture(synthetic):
+        shape = tuple(synthetic.batch().images.shape[1:])
+        raise ValueError(f"only grey or colour images have a picture, these are {shape}")
     images = synthetic.as_dataset().images
     images = images if unwhiten is None else unwhiten(images)
-    if images.dim() != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(f"only grey or colour images have a picture, these are {tuple(images.shape[1:])}")
     rows: Tensor = images.unflatten(0, (len(synthetic.classes), -1))
     return rows
 

@@ -57,3 +57,30 @@ def test_bad_options_are_one_line_and_leave_nothing(arguments, told, tmp_path, c
     assert run(*SMALL, "--out", str(tmp_path / "run"), *arguments) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_is_told_with_what_it_leaves_out_and_only_where_there_is_one(tmp_path, capsys):
+    assert run(*SMALL, "--set", "images_per_class=21", "--out", str(tmp_path / "run")) == 0
+    printed = capsys.readouterr().out
+    assert "synthetic.safetensors and images.png for release" in printed
+    assert "images.png shows the first 20 of 21 images a class" in printed
+    texts = ["docstrings", *SMALL[:4], "--set", "steps=2", "--networks", "0", "--out", str(tmp_path / "texts")]
+    with pytest.raises(SystemExit) as stopped:
+        main(["privacy", *texts, "--set", "network=text-cnn", "--set", "augment="])
+    assert not stopped.value.code
+    assert "synthetic.safetensors for release" in capsys.readouterr().out
+
+
+def test_a_stopped_run_says_where_it_goes_on(tmp_path, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    out = ["--out", str(tmp_path / "run")]
+    with monkeypatch.context() as patched:
+        patched.setattr("privacy.experiment.save_artefact", stop)
+        assert run(*SMALL, *out) != 0
+    assert "going on" not in capsys.readouterr().out
+    assert run(*SMALL, *out) == 0
+    assert f"going on after step 2, which {tmp_path / 'run'} holds" in "".join(capsys.readouterr().out.splitlines())
+    assert run(*SMALL, *out) == 0
+    assert "going on" not in capsys.readouterr().out

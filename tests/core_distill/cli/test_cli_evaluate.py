@@ -92,11 +92,11 @@ def test_what_evaluate_does_not_know(options, told, stillroom, finished_run):
 
 
 def test_evaluate_refuses_data_that_does_not_fit(stillroom, make_folder, finished_run):
-    path = finished_run / "synthetic.safetensors"
+    path, named = finished_run / "synthetic.safetensors", "name the data that it was made from"
     for folder, told in (
-        (make_folder("two", classes=2, mode="L"), "two has 2 classes, the artefact 10"),
-        (make_folder("ten", classes=10, mode="L"), "ten has examples of the shape (1, 16, 16), the artefact of (1, 8, 8); name the data"),
-        (make_folder("colour", classes=10), "colour has examples of the shape (3, 16, 16), the artefact of (1, 8, 8); name the data"),
+        (make_folder("two", classes=2, mode="L"), f"has 2 classes, the artefact 10; {named}"),
+        (make_folder("ten", classes=10, mode="L"), f"of the shape (1, 16, 16), the artefact of (1, 8, 8); {named}"),
+        (make_folder("colour", classes=10), f"of the shape (3, 16, 16), the artefact of (1, 8, 8); {named}"),
     ):
         said = stillroom("evaluate", path, folder, "--epochs", 1)
         assert said.code == 2
