@@ -18,6 +18,7 @@ from core_distill.partials import wrapped
 from core_distill.randomness import derive_generator
 from core_distill.recipes import Plan, Recipe, initial_set, new_optimizer, new_scheduler, run_plan
 from core_distill.recipes.batches import uniform
+from core_distill.recipes.new_method import fitting_augment
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.initialise import noise
 from core_distill.types import Method, NetworkFactory, Signal, Stateful
@@ -139,7 +140,7 @@ def make_private(
         method=method(
             real=data,
             new_network=ClippedNetworks(new_network, clip_norm),
-            augment=recipe.augment,
+            augment=fitting_augment(recipe, real),
             signal=private_signal,
         ),
         synthetic=synthetic,

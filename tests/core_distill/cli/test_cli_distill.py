@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core_distill.synthetic import SyntheticSet
@@ -54,6 +55,15 @@ def test_texts_are_examples_without_a_picture_and_evaluate_reads_them(stillroom,
     assert "text-cnn" in scored.out
 
 
+def test_images_of_other_channels_have_no_picture(stillroom, tmp_path):
+    for part, count in (("train", 12), ("test", 4)):
+        np.save(tmp_path / f"{part}_images.npy", np.random.default_rng(0).integers(0, 256, (count, 2, 8, 8), np.uint8))
+        np.save(tmp_path / f"{part}_labels.npy", np.arange(count) % 2)
+    said = stillroom("distill", tmp_path, *TINY, "--no-baselines", "--out", "run")
+    assert (said.code, said.error) == (0, "")
+    assert said.out.splitlines()[-1] == "written: run/synthetic.safetensors, results.json"
+
+
 @pytest.mark.parametrize(
     ("recipe", "told"),
     [
@@ -70,11 +80,18 @@ def test_a_network_for_other_data_is_told(recipe, told, stillroom):
     assert "\n1 step on cpu" in said.out
 
 
-def test_texts_name_the_network_that_reads_them(stillroom):
-    said = stillroom("distill", "docstrings", "--recipe", "dm", "--ipc", 1, "--networks", 0)
+def test_texts_name_what_they_need_of_an_images_recipe(stillroom):
+    texts = ("distill", "docstrings", *TINY[:2], "--networks", 0, "--set", "steps=1")
+    said = stillroom(*texts)
     assert said.code == 2
     assert "what is: --set network=text-cnn\n" in said.out
+    assert (
+        "recipe dm augments images (c, h, w), and these examples are (50, 32): leave its operations out" in said.error
+    )
+    said = stillroom(*texts, "--set", "augment=")
+    assert said.code == 2
     assert "error: ConvNet needs images of shape (channels, height, width)" in said.error
+    assert stillroom(*texts, "--set", "augment=", "--set", "network=text-cnn").code == 0
 
 
 def test_piped_output_is_plain(stillroom):
