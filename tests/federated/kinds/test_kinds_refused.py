@@ -48,8 +48,10 @@ def test_what_cannot_be_sent_is_refused_with_the_agreement(recipe_of, data_of):
         assert "\n" not in str(told.value)
     texts = ClassSampler(torch.randn(6, 5, 4), torch.arange(6) % 2, num_classes=2, mean=[0.0] * 5, std=[1.0] * 5)
     with pytest.raises(ValueError, match=r"are made of images .*: use pixels"):
-        Agreement.for_recipe(texts, recipe_of("low-rank"))
-    assert Agreement.for_recipe(texts, recipe_of()).image_shape == (5, 4)
+        Agreement.for_recipe(texts, recipe_of("low-rank", augment=""))
+    with pytest.raises(ValueError, match=r"recipe dm augments images .*: leave its operations out"):
+        Agreement.for_recipe(texts, recipe_of())
+    assert Agreement.for_recipe(texts, recipe_of(augment="")).image_shape == (5, 4)
 
 
 def test_agreements_name_kinds_that_can_be_sent(data_of):
