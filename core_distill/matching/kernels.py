@@ -113,11 +113,13 @@ def label_solve(kernel: Kernel, images: Tensor, real: Batch, *, num_classes: int
     Parts of `Phi` below a ten thousandth of the largest, as images that are alike give, count as zero. Its rows sum to 0;
     `nearest_probabilities` makes labels of them. Not for the steps of a method: a card waits for it.
 
-    Raises `ValueError` as `ridge_regression`.
+    Raises `ValueError` as `ridge_regression`, on a card too.
     """
     support, cross = kernel(images, images).to(torch.float64), kernel(real.images, images).to(torch.float64)
     eye = torch.eye(len(images), dtype=torch.float64, device=images.device)
     influence = ridge_regression(cross, support, eye, regularisation=regularisation)
+    if not influence.isfinite().all():  # what a CPU has raised before
+        raise _unsolved(support, regularisation)
     targets = centred_labels(real.labels, num_classes).to(torch.float64)
     solved: Tensor = torch.linalg.pinv(influence, rtol=_SMALLEST_PART) @ targets
     return solved.to(images.dtype)
@@ -143,10 +145,14 @@ def _cholesky(kernel: Tensor, regularisation: float) -> Tensor:
     if kernel.is_cuda:
         return torch.where(failed == 0, factor, torch.nan)
     if failed:
-        if not torch.isfinite(kernel).all():
-            raise ValueError("the kernel among the synthetic images is not finite: lower the learning rate")
-        raise ValueError(
-            f"the kernel among {len(kernel)} synthetic images is not positive definite with regularisation "
-            f"{regularisation:g}: raise regularisation, use fewer images a class or a network with more features"
-        )
+        raise _unsolved(kernel, regularisation)
     return factor
+
+
+def _unsolved(kernel: Tensor, regularisation: float) -> ValueError:
+    if not torch.isfinite(kernel).all():
+        return ValueError("the kernel among the synthetic images is not finite: lower the learning rate")
+    return ValueError(
+        f"the kernel among {len(kernel)} synthetic images is not positive definite with regularisation "
+        f"{regularisation:g}: raise regularisation, use fewer images a class or a network with more features"
+    )

@@ -15,11 +15,12 @@ LabelKernel = Callable[[Start, int], Kernel]
 
 
 def feature_kernel(start: Start, networks: int) -> Kernel:
-    """The mean kernel of the features of so many fresh networks."""
+    """The mean kernel of the features of so many fresh networks, in float64 as of `ridge_predictions`."""
     fresh = [start.new_network(start.generator) for _ in range(networks)]
 
     def kernel(left: Tensor, right: Tensor) -> Tensor:
-        return torch.stack([features(each, left) @ features(each, right).mT for each in fresh]).mean(0)
+        wide = [(features(each, left).to(torch.float64), features(each, right).to(torch.float64)) for each in fresh]
+        return torch.stack([first @ second.mT for first, second in wide]).mean(0)
 
     return kernel
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from core_distill.matching import kernels
 from core_distill.matching.kernels import centred_labels, label_solve, nearest_probabilities, ridge_regression
 from core_distill.types import Batch
 
@@ -96,3 +97,9 @@ def test_huge_targets_still_become_probabilities():
     found = nearest_probabilities(torch.tensor([[1e12, 2e11, -1.2e12], [0.1, 0.0, -0.1]]))
     torch.testing.assert_close(found.sum(1), torch.ones(2))
     assert found[0].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_kernel_that_a_card_made_nan_of_is_told(monkeypatch):
+    monkeypatch.setattr(kernels, "_cholesky", lambda kernel, regularisation: torch.full_like(kernel, torch.nan))
+    with pytest.raises(ValueError, match=r"4 synthetic images is not positive definite .* raise regularisation"):
+        label_solve(kernel, drawn(4, 4), real(), num_classes=3, regularisation=1e-3)
