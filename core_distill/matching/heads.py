@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from core_distill.matching.kernels import ridge_factor
+
 
 def with_constant(features: Tensor) -> Tensor:
     """Features `(n, d)` with a last column of ones, for the bias."""
@@ -18,13 +20,13 @@ def ridge_head(features: Tensor, labels: Tensor, *, regularisation: float) -> Te
         regularisation: above 0, not relative to anything.
 
     Solved among the examples, `[f 1]^T ([f 1] [f 1]^T + regularisation I)^-1 Y`, in float64. Source: label distillation
-    (arXiv 2006.08572, section 3.2). Raises `ValueError` for a regularisation of 0 or less.
+    (arXiv 2006.08572, section 3.2). Raises `ValueError` for a regularisation of 0 or less, and as `ridge_regression`.
     """
     if not 0 < regularisation < float("inf"):
         raise ValueError(f"regularisation must be above 0, got {regularisation}")
     with torch.autocast(features.device.type, enabled=False):
         seen = with_constant(features.detach().to(torch.float64))
         kernel = seen @ seen.mT
-        kernel = kernel + regularisation * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
-        weights = torch.cholesky_solve(labels.to(torch.float64), torch.linalg.cholesky_ex(kernel).L)
+        factor = ridge_factor(kernel, regularisation, regularisation=regularisation)
+        weights = torch.cholesky_solve(labels.to(torch.float64), factor)
         return (seen.mT @ weights).to(labels.dtype)

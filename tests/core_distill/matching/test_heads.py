@@ -33,3 +33,9 @@ def test_labels_feel_it_and_features_do_not():
 def test_bad_input(regularisation):
     with pytest.raises(ValueError, match="regularisation must be above 0"):
         ridge_head(torch.ones(2, 2), torch.ones(2, 2), regularisation=regularisation)
+
+
+def test_features_that_no_ridge_tells_apart_are_refused():
+    features = 100 * torch.randn(50, 10, generator=derive_generator(0))
+    with pytest.raises(ValueError, match="not positive definite with regularisation 1e-14: raise regularisation"):
+        ridge_head(features, torch.full((50, 2), 0.5), regularisation=1e-14)
