@@ -142,7 +142,8 @@ def _normal(like: Vector, generator: Generator) -> Vector:
 
 
 def _square(values: Sequence[Tensor]) -> Tensor:
-    return torch.stack([value.square().sum() for value in values]).sum()
+    """In float64: half of it is an energy, as large as there are parameters, of which differences of 1 decide."""
+    return torch.stack([value.square().sum(dtype=torch.float64) for value in values]).sum()
 
 
 def _choose(which: Tensor, first: Vector, second: Vector) -> Vector:

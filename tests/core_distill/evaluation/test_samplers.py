@@ -124,3 +124,15 @@ def test_the_same_seed_gives_the_same_draws_and_the_network_stays(sampler, regre
 def test_values_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_energies_of_many_parameters_keep_the_differences_that_decide():
+    """Half of |theta|^2 is 2 million here, where float32 counts in quarters."""
+    network = torch.nn.Linear(2000, 2000)
+    images, labels = torch.zeros(1, 2000), torch.zeros(1, dtype=torch.int64)
+    potential = Potential(network, Batch(images, labels))
+    parameters = tuple(torch.randn(v.shape, generator=derive_generator(0)) for v in parameters_of(network))
+    moved = (parameters[0] + 1e-5 * parameters[0].sign(), parameters[1])
+    exact = [0.5 * sum(v.double().square().sum() for v in one) for one in (moved, parameters)]
+    found = potential.value(moved) - potential.value(parameters)
+    torch.testing.assert_close(found, exact[0] - exact[1], rtol=1e-6, atol=1e-3)
