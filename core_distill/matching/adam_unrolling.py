@@ -49,6 +49,7 @@ def train_by_adam(
 
     Arguments and refusals as of `train_window`; 0 steps give `state` back.
     """
+    _check_reach(step_size, state.step + steps)
     check_run(network, state.parameters)
     for _ in range(steps):
         gradients = loss_gradient(network, state.parameters, batch_at(state.step, images, labels), loss=loss)
@@ -83,12 +84,16 @@ def train_window(
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    if step_size.dim() and len(step_size) < state.step + steps:
-        raise ValueError(f"step_size must have one number for each of {state.step + steps} steps, got {len(step_size)}")
+    _check_reach(step_size, state.step + steps)
     check_run(network, state.parameters)
     window = _Window(Trained(network, batch_at, loss), state, steps, current())
     ends: tuple[Tensor, ...] = _AdamWindow.apply(window, images, labels, step_size)
     return ends
+
+
+def _check_reach(step_size: Tensor, steps: int) -> None:
+    if step_size.dim() and len(step_size) < steps:
+        raise ValueError(f"step_size must have one number for each of {steps} steps, got {len(step_size)}")
 
 
 class _Window(NamedTuple):

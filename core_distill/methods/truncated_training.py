@@ -33,7 +33,8 @@ class TruncatedTraining:
         clip: see `GradientClip`; 0 leaves gradients as they are.
 
     The usual norm of gradients lives in the method: a run of its own needs a method of its own.
-    Raises `ValueError` for values out of range; `episode` also for networks with batch statistics.
+    Raises `ValueError` for values out of range; `episode` also for networks with batch statistics and another number of
+    step sizes.
     """
 
     private: ClassVar[bool] = False
@@ -67,6 +68,10 @@ class TruncatedTraining:
         window = min(self.window, self.inner_steps)
         before = int(host_integers(self.inner_steps - window + 1, 1, generator, "window"))
         rate = synthetic.step_size
+        if rate.shape not in ((), (self.inner_steps,)):
+            raise ValueError(
+                f"the set must have one step size or one for each of {self.inner_steps} inner steps, got {len(rate)}"
+            )
         start = AdamState.at(parameters_of(network))
         state = train_by_adam(network, start, images, labels, batch_at, steps=before, step_size=rate)
         trained = train_window(network, state, images, labels, batch_at, steps=window, step_size=rate)

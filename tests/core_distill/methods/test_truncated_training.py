@@ -10,6 +10,8 @@ from torch.func import functional_call
 from core_distill.augment import Dsa
 from core_distill.data import ClassSampler
 from core_distill.distill import distill
+from core_distill.engine import parameters_of
+from core_distill.matching.adam_unrolling import AdamState, train_by_adam
 from core_distill.methods import TruncatedTraining, truncated_training
 from core_distill.networks import MLP, ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
@@ -210,3 +212,21 @@ def test_a_network_that_normalises_over_the_batch_is_refused(real):
     make = network_factory(functools.partial(ConvNet, width=4, depth=2, norm=batch_norm), (1, 8, 8), 3)
     with pytest.raises(ValueError, match="normalises over the batch"):
         list(TruncatedTraining(real=real, new_network=make).episode(a_set(), derive_generator(0)))
+
+
+@pytest.mark.parametrize("count", [11, 13])
+def test_another_number_of_step_sizes_is_refused_whatever_the_draw(count, real, double_network):
+    method = TruncatedTraining(real=real, new_network=double_network, inner_steps=12, window=2)
+    for seed in range(6):
+        with pytest.raises(ValueError, match=f"one for each of 12 inner steps, got {count}"):
+            list(method.episode(a_set(step_size=[0.05] * count), derive_generator(seed)))
+
+
+def test_steps_before_the_window_need_their_sizes_too(real, double_network):
+    network = double_network(derive_generator(0))
+    batch = real.batch(4, derive_generator(1))
+    start = AdamState.at(parameters_of(network))
+    with pytest.raises(ValueError, match="one number for each of 3 steps, got 2"):
+        train_by_adam(
+            network, start, *batch[:2], lambda *_: batch, steps=3, step_size=torch.full((2,), 0.1, dtype=torch.float64)
+        )
