@@ -14,7 +14,8 @@ _COLOUR = ("cifar10", "cifar100", "svhn")
 def kip(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """KIP (arXiv 2011.00050) with the tangent kernel of a network with one hidden layer.
 
-    `data` chooses the rate: CIFAR-10's for colour images, else MNIST's.
+    `data` chooses the rate, CIFAR-10's for colour images, else MNIST's, and how many of the 5,000 targets a class has: 50 of
+    cifar100, else 500.
     """
     rate = 0.04 if data in _COLOUR else 0.01
     paper = Recipe(
@@ -23,7 +24,7 @@ def kip(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
         source=f"paper: tangent kernel, weight variance 2, bias variance 0.0001, Adam {rate:g} (0.01 for MNIST, 0.04 for "
         "CIFAR-10; nothing is published for other data), real initialisation, centred class labels; released notebook: one "
         "hidden layer, 300 steps of 5,000 class-balanced targets, regularisation 0.000001",
-        method=functools.partial(KernelInducingPoints, batch_size=500, regularisation=1e-6, bias_std=0.01),
+        method=functools.partial(KernelInducingPoints, batch_size=_targets(data), regularisation=1e-6, bias_std=0.01),
         images_per_class=images_per_class,
         steps=300,
         optimizer=adam,
@@ -56,7 +57,7 @@ def kip_conv(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
         "notebook's, the number of steps is ours; published on colour images that are whitened by a ridge relative to their "
         "variance, which --whiten does not do; departures: the augmentation of targets is left out, learned "
         "labels are probabilities (rate untuned) for free regression targets",
-        method=functools.partial(KernelInducingPoints, batch_size=500, regularisation=1e-6, bias_std=0.1),
+        method=functools.partial(KernelInducingPoints, batch_size=_targets(data), regularisation=1e-6, bias_std=0.1),
         images_per_class=images_per_class,
         steps=1_000,
         labels=soft,
@@ -75,3 +76,8 @@ def kip_conv(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
         "rate 0.03 with regularisation 0.1 (0.1 with 0.000001 was no better than the start on Fashion-MNIST's validation "
         f"part); else {paper.source}"
     )
+
+
+def _targets(data: str) -> int:
+    """A class, of the 5,000 of a step."""
+    return 5_000 // (100 if data == "cifar100" else 10)

@@ -72,6 +72,10 @@ def test_the_cpu_schedule_says_that_it_is_one(name):
 def test_the_data_choose_the_rate_and_the_view():
     assert find_recipe("kip", images_per_class=1, data="cifar10").image_learning_rate == 0.04
     assert find_recipe("kip", images_per_class=1, data="mnist").image_learning_rate == 0.01
+    targets = [
+        RECIPES[name](images_per_class=1, data="cifar100").values()["batch_size"] for name in ("kip", "kip-conv")
+    ]
+    assert targets == [50, 50], "5,000 over all classes"
     views = [RECIPES["kip-conv"](images_per_class=1, data=data, schedule="cpu") for data in ("digits", "mnist")]
     assert [recipe.values()["view"] for recipe in views] == [1, 4]
 
