@@ -79,7 +79,7 @@ class KernelRegression:
             regularisation=self.regularisation,
         )
         yield loss - label_margin(support_targets)
-        images, labels, _ = synthetic.batch(_TRAINING_SIZE, generator)
+        images, labels, _ = synthetic.batch(max(1, _TRAINING_SIZE // synthetic.views), generator)
         pooled.step(Batch(images, self._targets(labels)))
 
     def state_dict(self) -> dict[str, Any]:

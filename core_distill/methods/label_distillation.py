@@ -32,7 +32,7 @@ class LabelDistillation:
 
     Args:
         batch_size: real images a step.
-        base_batch_size: base images a step, with the labels that learn; all, where there are fewer.
+        base_batch_size: slots of the set a step, with the labels that learn; all, where there are fewer.
         network_rate: of Adam, by which the followed network trains.
         patience: steps without a lower error after which it is replaced, see `FollowedNetwork`.
 
@@ -107,7 +107,7 @@ class RidgeLabelDistillation:
     trains with that head, scaled by a learned number, as its last layer.
 
     Args:
-        batch_size, base_batch_size: real images, and images with learned labels, of a step.
+        batch_size, base_batch_size: real images, and slots with learned labels, of a step.
         network_rate: of Adam, by which the followed network trains.
         patience: steps without a lower error after which it is replaced, see `FollowedNetwork`.
         regularisation: of the ridge regression, see `ridge_head`.

@@ -11,10 +11,11 @@ from core_distill.data import ClassSampler
 from core_distill.distill import DivergedError, distill
 from core_distill.engine import Engine, running_on
 from core_distill.matching import kernels
-from core_distill.methods import KernelRegression
+from core_distill.methods import KernelRegression, kernel_regression
 from core_distill.networks import ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
 from core_distill.recipes import condense, find_recipe, prepare
+from core_distill.training.pool import PooledNetwork
 from core_distill.types import Method, Stateful
 
 TOY = {"batch_size": 12, "width": 4, "depth": 2, "pool_size": 2, "max_age": 3, "network_rate": 0.01}
@@ -91,6 +92,17 @@ def test_a_network_trains_after_its_loss_on_the_updated_set(sampler):
     name = "blocks.0.weight"
     assert torch.equal(before["network"][name], after["network"][name]), "zero images give the first layer no gradient"
     assert not torch.equal(before["network"]["classifier.bias"], after["network"]["classifier.bias"])
+
+
+def test_a_network_trains_on_the_whole_set_with_the_targets_of_the_loss(sampler, monkeypatch):
+    batches = []
+    monkeypatch.setattr(PooledNetwork, "step", lambda member, batch: batches.append(batch))
+    plan = prepare(sampler, toy(labels="hard", label_scale=3.0), seed=0)
+    list(plan.method.episode(plan.synthetic, derive_generator(0)))
+    ((images, targets, _),) = batches
+    whole = plan.synthetic.batch()
+    assert torch.equal(images, whole.images)
+    torch.testing.assert_close(targets, 3.0 * F.one_hot(whole.labels, 3) - 1.0)
 
 
 def test_it_is_a_method_with_a_state_and_private_it_is_not(sampler, new_network):
@@ -219,3 +231,14 @@ def test_a_part_of_the_classes_is_enough(sampler):
     assert isinstance(part, ClassSampler)
     synthetic = condense(part, toy(steps=2), seed=0)
     assert synthetic.batch().labels.shape == (4, 3)
+
+
+@pytest.mark.parametrize("images", ["pixels", "multi-formation"])
+def test_networks_train_on_so_many_images_at_most(images, sampler, monkeypatch):
+    """However many a slot shows."""
+    seen: list[int] = []
+    monkeypatch.setattr(kernel_regression, "_TRAINING_SIZE", 4)
+    monkeypatch.setattr(PooledNetwork, "step", lambda self, batch: seen.append(len(batch.images)))
+    plan = prepare(sampler, toy(images=images), seed=0)
+    distill(plan.method, plan.synthetic, plan.optimizer, steps=3, seed=0)
+    assert seen == [4, 4]
