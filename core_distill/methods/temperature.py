@@ -1,5 +1,6 @@
 """The scale of predictions before cross-entropy, learned beside the set (Platt scaling), which outlives episodes."""
 
+import copy
 from typing import Any, final
 
 import torch
@@ -39,8 +40,8 @@ class LearnedTemperature:
         """The logarithm and its optimizer; empty before the first step."""
         if self._value is None or self._optimizer is None:
             return self._saved
-        return {"value": self._value.detach().clone(), "optimizer": self._optimizer.state_dict()}
+        return {"value": self._value.detach().clone(), "optimizer": copy.deepcopy(self._optimizer.state_dict())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict()`, on the device that is asked for next."""
-        self._saved, self._value, self._optimizer = state_dict, None, None
+        self._saved, self._value, self._optimizer = copy.deepcopy(state_dict), None, None

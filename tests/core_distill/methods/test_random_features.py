@@ -1,6 +1,8 @@
 """RFAD: its loss written out, its kernel against the infinite one, and the temperature that outlives episodes."""
 
+import copy
 import functools
+import math
 
 import pytest
 import torch
@@ -24,7 +26,7 @@ def toy(**changes):
     return find_recipe("rfad", images_per_class=2, schedule="cpu").with_values({**TOY, **changes})
 
 
-def written_out(plan, platt):
+def written_out(plan, platt, logarithm):
     """The first loss, without the engine: the batch, then one network after the other."""
     generator, method = derive_generator(4), plan.method
     real = method.real.batch(method.batch_size, generator)
@@ -42,15 +44,17 @@ def written_out(plan, platt):
     ridge = kernel + method.regularisation * kernel.trace() / n * torch.eye(n, dtype=torch.float64)
     predictions = (2 * g @ f.T + 0.01) @ torch.linalg.inv(ridge) @ (labels.double() - 1 / 3)
     if platt:
-        return F.cross_entropy(predictions, real.labels)
+        return F.cross_entropy(math.exp(logarithm) * predictions, real.labels)
     return 0.5 * (predictions - F.one_hot(real.labels, 3) + 1 / 3).square().mean()
 
 
-@pytest.mark.parametrize("platt", [True, False])
+@pytest.mark.parametrize(("platt", "logarithm"), [(True, 0.0), (True, 1.0), (False, 0.0)])
 @pytest.mark.parametrize("labels", ["hard", "soft"])
-def test_the_loss_and_its_gradients_are_the_papers(labels, platt, sampler):
+def test_the_loss_and_its_gradients_are_the_papers(labels, platt, logarithm, sampler):
     plans = [prepare(sampler, toy(labels=labels, platt=platt), seed=0) for _ in range(2)]
-    ours, theirs = next(plans[0].method.episode(plans[0].synthetic, derive_generator(4))), written_out(plans[1], platt)
+    plans[0].method._temperature.on(torch.device("cpu")).detach().fill_(logarithm)
+    ours = next(plans[0].method.episode(plans[0].synthetic, derive_generator(4)))
+    theirs = written_out(plans[1], platt, logarithm)
     torch.testing.assert_close(ours, theirs.float(), rtol=1e-4, atol=1e-5)
     ours.backward()
     theirs.backward()
@@ -100,6 +104,20 @@ def test_a_temperature_goes_on_where_it_was_saved():
     again.load_state_dict(half.state_dict())
     assert again.state_dict() == half.state_dict()
     assert torch.equal(run(again, [2.0]).state_dict()["value"], whole.state_dict()["value"])
+
+
+def test_a_saved_temperature_stays_as_it_was():
+    temperature = LearnedTemperature(0.1)
+    temperature.on(torch.device("cpu"))
+    temperature.step(torch.tensor(1.0))
+    saved = temperature.state_dict()
+    before = copy.deepcopy(saved)
+    again = LearnedTemperature(0.1)
+    again.load_state_dict(saved)
+    for one in (temperature, again):
+        one.on(torch.device("cpu"))
+        one.step(torch.tensor(2.0))
+    assert saved == before
 
 
 class KilledError(Exception):
