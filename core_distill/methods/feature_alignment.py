@@ -45,7 +45,9 @@ class FeatureAlignment:
         max_epochs: of its training between two losses.
         learning_rate: of plain SGD, by which the network trains on the synthetic set.
 
-    Raises `ValueError` for a window, or a bound, that is too small to ever compare two accuracies, and for values below 0.
+    A bound of no more than the window leaves its spread nothing to end, and then nothing is measured for it.
+
+    Raises `ValueError` for a window below 2, bounds below 1 and other values below 0.
     """
 
     private: ClassVar[bool] = False
@@ -90,18 +92,18 @@ class FeatureAlignment:
                 discrimination_weight=self.discrimination_weight,
                 signal=self.signal,
             )
-            accuracies.append(query_accuracy(network, self.queries, self.query_size, generator))
-            range_of_accuracies = spread(accuracies, self.window)
+            if number == self.max_losses:
+                return
+            range_of_accuracies = self._spread(accuracies, self.max_losses, network, generator)
             if range_of_accuracies is not None and range_of_accuracies < self.outer_spread:
                 return
-            if number < self.max_losses:
-                self._train(network, synthetic, generator)
+            self._train(network, synthetic, generator)
 
     def _train(self, network: nn.Module, synthetic: SyntheticSet, generator: Generator) -> None:
         """Epochs on the set, until the accuracy on real images has moved."""
         batch = synthetic.batch(generator=generator)
         accuracies: list[float] = []
-        for _ in range(self.max_epochs):
+        for epoch in range(1, self.max_epochs + 1):
             fit(
                 network,
                 batch,
@@ -110,7 +112,15 @@ class FeatureAlignment:
                 augment=self.augment.per_image,
                 generator=generator,
             )
-            accuracies.append(query_accuracy(network, self.queries, self.query_size, generator))
-            range_of_accuracies = spread(accuracies, self.window)
+            if epoch == self.max_epochs:
+                return
+            range_of_accuracies = self._spread(accuracies, self.max_epochs, network, generator)
             if range_of_accuracies is not None and range_of_accuracies > self.inner_spread:
                 return
+
+    def _spread(self, accuracies: list[float], most: int, network: nn.Module, generator: Generator) -> float | None:
+        """Of the last accuracies and a new one; None before there are enough, and where a loop of `most` ends before."""
+        if self.window >= most:
+            return None
+        accuracies.append(query_accuracy(network, self.queries, self.query_size, generator))
+        return spread(accuracies, self.window)

@@ -22,7 +22,7 @@ def cafe(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
             "twice), discrimination 0.01 of a sum, 2.56 of a mean, 128 query images a class, windows of 10 accuracies with "
             "spreads 0.04 and 0.03; departs: 20,000 losses, the fewest that 2,000 networks can have there, rates halved "
             "after as large a part of them; at most 50 losses a network, and 10 epochs between two, where the released code's "
-            "accuracies, which are not set back to 0, end them as soon as they are above 0.3"
+            "accuracies, which are not set back to 0, end them as soon as they are above 0.3: so the inner spread ends nothing"
         ),
         method=functools.partial(FeatureAlignment, batch_size=256, max_epochs=10),
         images_per_class=images_per_class,
