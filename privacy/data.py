@@ -51,6 +51,11 @@ class PrivateData:
         """How many classes the whole task has; public."""
         return self._real.num_classes
 
+    @property
+    def num_draws(self) -> int:
+        """How many samples were drawn; each should have been released."""
+        return self._num_draws
+
     def by_class(self, size: int, generator: Generator) -> Batch:
         """One Poisson sample, `(k, n, *shape)` with n the largest class's draw and weights 0 on padding.
 

@@ -12,7 +12,7 @@ from torch import Generator, nn
 from core_distill.averaging import Average
 from core_distill.checkpoint import Checkpoint
 from core_distill.data import ClassSampler
-from core_distill.distill import Observer
+from core_distill.distill import Observer, Progress
 from core_distill.networks import network_factory
 from core_distill.partials import wrapped
 from core_distill.randomness import derive_generator
@@ -54,11 +54,24 @@ class PrivateRun:
         return {"ledger": self.ledger, "secret": self.secret, "data": self.data}
 
     def condense(self, *, checkpoint: Checkpoint | None = None, observers: Sequence[Observer] = ()) -> SyntheticSet:
-        """Distil; afterwards `ledger.epsilon(delta)` is what the result has cost."""
+        """Distil; afterwards `ledger.epsilon(delta)` is what the result has cost.
+
+        Raises `ValueError` at the first loss whose sample of the private data the ledger was not charged for: the method
+        has seen it by another way than its signal.
+        """
         plan = Plan(self.method, self.synthetic, self.optimizer, self.scheduler, self.average)
+        watched = [self._check_charged, *observers]
         return run_plan(
-            plan, steps=self.steps, seed=self.seed, checkpoint=checkpoint, observers=observers, state=self.state
+            plan, steps=self.steps, seed=self.seed, checkpoint=checkpoint, observers=watched, state=self.state
         )
+
+    def _check_charged(self, progress: Progress) -> None:
+        if self.data.num_draws != self.ledger.num_releases:
+            raise ValueError(
+                f"{self.data.num_draws} samples of the private data were drawn and {self.ledger.num_releases} releases "
+                f"charged: {type(self.method).__name__} does not send all real images through its signal, so nothing "
+                "protects them; give its losses signal=self.signal"
+            )
 
 
 @dataclass(frozen=True)

@@ -197,3 +197,22 @@ def test_a_card_says_first_that_known_noise_protects_less(records):
     run = make_private(DM, records, noise_multiplier=1.0, noise_seed=5, **SETTINGS)
     run.condense()
     assert "NOT against anybody who knows the noise seed" in describe_card(privacy_card(run)).splitlines()[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Leaking(DistributionMatching):
+    """Looks at the records by its own way."""
+
+    def episode(self, synthetic, generator):
+        real = self.real.by_class(5, generator)
+        yield (real.images.mean() - synthetic.by_class(generator).images).square().mean()
+
+
+def test_real_images_that_no_release_pays_for_end_the_run(records):
+    recipe = dataclasses.replace(DM, method=functools.partial(Leaking, batch_size=5))
+    run, done = make_private(recipe, records, noise_multiplier=1.0, **SETTINGS), []
+    with pytest.raises(
+        ValueError, match=r"1 samples .* and 0 releases charged: Leaking does not send .*signal=self\.signal"
+    ):
+        run.condense(observers=[done.append])
+    assert done == []
