@@ -259,9 +259,8 @@ def job_of(plan: AccuracyPlan, out: Path, kind: str, what: str, images_per_class
 
 def _affordable(results: Mapping[str, Any], data: DataSplits) -> list[int]:
     """How many real images a class the bytes of each row pay for."""
-    smallest = int(data.train.class_sizes.min())
     sizes = [row["bytes"] for row in results["rows"].values() if row["kind"] == "recipe" and "bytes" in row]
-    return sorted({min(images_for_bytes(size, data.train), smallest) for size in sizes})
+    return sorted({images_for_bytes(size, data.train) for size in sizes})
 
 
 def _write(out: Path, name: str, content: Mapping[str, Any]) -> None:

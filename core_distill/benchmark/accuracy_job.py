@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -159,23 +159,34 @@ class _EnoughError(Exception):
     """Enough steps were counted."""
 
 
-def _counted(job: Job, recipe: Recipe, data: DataSplits) -> int:
-    """The steps of a row, which are kept: a row that goes on has as many as when it began.
+class _Counted(NamedTuple):
+    """The steps of a row, and the seconds that making its first set took: what it trains is there when the row begins."""
+
+    steps: int
+    start_seconds: float = 0.0
+
+
+def _counted(job: Job, recipe: Recipe, data: DataSplits) -> _Counted:
+    """What is counted once and kept: a row that goes on has as many steps as when it began.
 
     How many there are decides what the row compiles, so a first look at very many says of how many the second one is.
     """
     path = job.folder / "steps.json"
     if path.exists():
-        return int(json.loads(path.read_text())["steps"])
-    steps = _MANY
+        return _Counted(**json.loads(path.read_text()))
+    counted = _Counted(_MANY)
     for share in _SHARES:
-        steps = steps_for(job.minutes, _ended(job, replace(recipe, steps=steps), data, window=60 * share * job.minutes))
-    write_atomically(path, json.dumps({"steps": steps}).encode())
-    return steps
+        ended, started = _ended(job, replace(recipe, steps=counted.steps), data, window=60 * share * job.minutes)
+        counted = _Counted(steps_for(job.minutes, ended), max(started, counted.start_seconds))
+    write_atomically(path, json.dumps(counted._asdict()).encode())
+    return counted
 
 
-def _ended(job: Job, recipe: Recipe, data: DataSplits, *, window: float) -> list[float]:
-    """When each of the first steps of a recipe ended, in seconds; when compiling is done, it starts anew."""
+def _ended(job: Job, recipe: Recipe, data: DataSplits, *, window: float) -> tuple[list[float], float]:
+    """When each of the first steps of a recipe ended, in seconds; when compiling is done, it starts anew.
+
+    Beside it the seconds that the first set took.
+    """
     plan = prepare(data.train, recipe, seed=job.seed, device=job.device, experts_folder=job.kept, engine=_engine(job))
     start, ended = time.monotonic(), list[float]()
 
@@ -197,13 +208,13 @@ def _ended(job: Job, recipe: Recipe, data: DataSplits, *, window: float) -> list
             engine=_engine(job),
             tell=lambda _: ended.clear(),
         )
-    return ended
+    return ended, plan.start_seconds
 
 
 def _distilled(job: Job) -> dict[str, Any]:
     recipe, data = recipe_of(job), _data(job)
-    if job.minutes:
-        recipe = replace(recipe, steps=_counted(job, recipe, data))
+    counted = _counted(job, recipe, data) if job.minutes else _Counted(recipe.steps)
+    recipe = replace(recipe, steps=counted.steps)
     experiment = Experiment(
         data=data, recipe=recipe, seed=job.seed, device=job.device, protocol=None, baselines=(), engine=_engine(job)
     )
@@ -217,7 +228,7 @@ def _distilled(job: Job) -> dict[str, Any]:
         "steps": recipe.steps,
         "seconds": results["distillation_seconds"],
         "expert_seconds": results.get("expert_seconds", 0.0),
-        "start_seconds": results["start_seconds"],
+        "start_seconds": max(results["start_seconds"], round(counted.start_seconds, 1)),
         "peak_bytes": results["distillation_peak_bytes"],
         "bytes": released.tensor_bytes,
         "images": len(own),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import safetensors.torch
 import torch
@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Generator, Tensor, nn
 
+from core_distill.checkpoint import Checkpoint
 from core_distill.files import write_atomically
 from core_distill.networks.generator import ConvDiscriminator, ConvGenerator
 from core_distill.networks.initialise import initialise
 from core_distill.progress import Advance, ShowProgress, silent
 from core_distill.randomness import derive_generator
+from core_distill.types import Stateful
 
 if TYPE_CHECKING:
     from core_distill.data import ClassSampler
@@ -72,7 +74,8 @@ def trained_generator(
 ) -> ConvGenerator:
     """A conditional generator of the images of `real`, on its device; the one that `folder` holds is read instead.
 
-    Its classes are those present, in order. Raises `GeneratorError` for a damaged file and for training that diverges.
+    Its classes are those present, in order. With a folder, training that was stopped goes on, to the same bytes. Raises
+    `GeneratorError` for a damaged file and for training that diverges, `CheckpointError` for half of one that is damaged.
     """
     identity = {"data": real.digest(), **dataclasses.asdict(training)}
     text = json.dumps(identity, sort_keys=True)
@@ -81,8 +84,9 @@ def trained_generator(
     if path is not None and path.exists():
         _read(path, text, generator)
         return generator
+    half = Checkpoint(path.with_suffix(".half"), identity=identity) if path else None
     with show("train the generator", training.steps) as advance:
-        _train(real, training, generator, advance)
+        _train(real, training, generator, half, advance)
     if not all(torch.isfinite(value).all() for value in generator.state_dict().values()):
         raise GeneratorError(
             "the generator's training diverged: choose another generator_seed or fewer generator_steps"
@@ -90,6 +94,8 @@ def trained_generator(
     if path is not None:
         state = {name: value.cpu().contiguous() for name, value in generator.state_dict().items()}
         write_atomically(path, safetensors.torch.save(state, {_KEY: text}))
+    if half is not None:
+        half.path.unlink(missing_ok=True)
     return generator
 
 
@@ -112,8 +118,27 @@ def _read(path: Path, identity: str, generator: ConvGenerator) -> None:
         raise GeneratorError(f"{path} is cut short or damaged ({error}); delete it to train it again") from error
 
 
-def _train(real: "ClassSampler", training: GeneratorTraining, averaged: ConvGenerator, advance: Advance) -> None:
-    """Train a generator and write the running mean of its weights into `averaged`."""
+@dataclass(frozen=True)
+class _RandomState:
+    """A generator's place in its numbers, which a checkpoint keeps."""
+
+    generator: Generator
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.generator.set_state(state_dict["state"])
+
+
+def _train(
+    real: "ClassSampler",
+    training: GeneratorTraining,
+    averaged: ConvGenerator,
+    half: Checkpoint | None,
+    advance: Advance,
+) -> None:
+    """Train a generator, from where `half` stands, and write the running mean of its weights into `averaged`."""
     random = derive_generator(training.seed, "generator", device=real.device)
     made = _empty_generator(real, training)
     with torch.device("meta"):
@@ -124,8 +149,12 @@ def _train(real: "ClassSampler", training: GeneratorTraining, averaged: ConvGene
     _set_limits(made, real, random)
     averaged.load_state_dict(made.state_dict())
     updates = [torch.optim.Adam(network.parameters(), lr=training.rate, betas=_BETAS) for network in (opponent, made)]
+    optimizers = {f"optimizer {number}": update for number, update in enumerate(updates)}
+    networks = {"average": averaged, "made": made, "opponent": opponent}
+    parts: dict[str, Stateful] = {**networks, **optimizers, "random": _RandomState(random)}
+    first = half.resume(parts)[0] if half else 0
     with torch.enable_grad():
-        for step in range(training.steps):
+        for step in range(first, training.steps):
             for losses in _losses(made, opponent, real, training, random):
                 update = updates[losses[0]]
                 update.zero_grad()
@@ -134,6 +163,8 @@ def _train(real: "ClassSampler", training: GeneratorTraining, averaged: ConvGene
             _follow(averaged, made, min(_AVERAGE, step / (step + 10)))
             if (step + 1) % _TOLD_EVERY == 0 or step + 1 == training.steps:
                 advance(step + 1, "steps")
+            if half and half.is_due():
+                half.save(step + 1, 0, parts)
 
 
 def _losses(

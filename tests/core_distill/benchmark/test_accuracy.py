@@ -46,14 +46,15 @@ def test_what_a_step_takes_is_counted_between_steps():
 def test_steps_are_counted_in_a_run_of_about_as_many(monkeypatch, tmp_path):
     def ended(job, recipe, data, *, window):
         looked_at.append((recipe.steps, window))
-        return [10.0, 10.5]
+        return [10.0, 10.5], 2.0 if len(looked_at) == 1 else 0.5
 
     looked_at = []
     monkeypatch.setattr(accuracy_job, "_ended", ended)
     job = job_of(plan(minutes=1.0), tmp_path, "recipe", "dm", 10, 0)
-    assert accuracy_job._counted(job, recipe_of(job), None) == 120
+    found = accuracy_job._counted(job, recipe_of(job), None)
+    assert found == (120, 2.0), "the second look finds what the first one's start has trained"
     assert looked_at == [(1_000_000, 1.5), (120, 6.0)]
-    assert accuracy_job._counted(job, recipe_of(job), None) == 120
+    assert accuracy_job._counted(job, recipe_of(job), None) == found
     assert len(looked_at) == 2, "what was counted is kept"
 
 
