@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core_distill.engine import loss_gradient, parameters_of
+from core_distill.networks import has_batch_statistics
 from core_distill.networks.random_signs import random_signs
 from core_distill.randomness import derive_generator
 from core_distill.types import Batch, NetworkFactory
@@ -59,7 +60,8 @@ def compress(
 
     The paper has no `network_0` (it can be read as one more random network, whose coefficient is fixed at 1): with it,
     coefficients of 0 are a network that can be trained at once. Its optimizer is Adam too, at rate 0.001.
-    Raises `ValueError` for fewer than one coefficient or epoch.
+    Raises `ValueError` for fewer than one coefficient or epoch, and for networks with batch statistics, which no
+    coefficient says.
     """
     if num_coefficients < 1 or epochs < 1:
         raise ValueError(f"it takes at least 1 coefficient and 1 epoch, got {num_coefficients} and {epochs}")
@@ -80,6 +82,10 @@ def compress(
 def _subspace_of(new_network: NetworkFactory, seed: int, coefficients: Tensor) -> tuple[nn.Module, "_Subspace"]:
     """The fresh network of a seed and the subspace around it; drawn on the CPU, so that every device has the same."""
     network = new_network(derive_generator(seed, "network"))
+    if has_batch_statistics(network):
+        raise ValueError(
+            "this network keeps statistics of its batches, which coefficients do not say: use norm=instance, group or none"
+        )
     subspace = _Subspace(network, len(coefficients), seed, coefficients.device)
     return network.to(coefficients.device), subspace
 

@@ -7,7 +7,7 @@ import torch
 from torch.func import functional_call
 
 from core_distill.engine import loss_gradient, parameters_of
-from core_distill.networks import ConvNet, network_factory
+from core_distill.networks import ConvNet, batch_norm, network_factory
 from core_distill.networks.random_signs import random_signs
 from core_distill.training import pranc
 from core_distill.training.pranc import Compressed, compress
@@ -103,3 +103,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_network(new_
 def test_nothing_to_train_is_refused(values, new_network, whole):
     with pytest.raises(ValueError, match="at least 1 coefficient and 1 epoch"):
         compress(new_network, whole, seed=0, **values)
+
+
+def test_networks_with_batch_statistics_are_refused(whole):
+    new_network = network_factory(functools.partial(ConvNet, width=4, depth=1, norm=batch_norm), (1, 8, 8), 3)
+    for use in (
+        lambda: compress(new_network, whole, num_coefficients=2, seed=0, epochs=1),
+        lambda: Compressed(torch.zeros(2), 0).restore(new_network),
+    ):
+        with pytest.raises(ValueError, match=r"statistics of its batches.*: use norm=instance"):
+            use()
