@@ -133,14 +133,15 @@ def measure_dd_ranking(
     """Measure a set's scores on the test images of `data`, on the set's device.
 
     Random images are those of the baseline, as many as `budget_bytes` pay for. Where the set has probabilities as labels,
-    they get some too: what a network says that was trained on all real images, by the plan. `keep` may
+    they get some too and pay for them: what a network says that was trained on all real images, by the plan. `keep` may
     remember accuracies, each as soon as it is there. Raises `ValueError` where the images differ in shape.
     """
     data = data.to(str(synthetic.device))
     own = Batch(*(part.detach() for part in synthetic.batch()[:2]))
     soft = own.labels.is_floating_point()
+    paid = _without_probabilities(budget_bytes, data) if soft else budget_bytes
     (selection,) = select_baselines(
-        data.train, budget_bytes=budget_bytes, network=plan.protocol.network, seed=seed, names=("random",)
+        data.train, budget_bytes=paid, network=plan.protocol.network, seed=seed, names=("random",)
     )
     on_real = replace(plan.protocol, epochs=plan.real_epochs)
     plain = replace(plan.protocol, augment=no_augment)
@@ -165,6 +166,12 @@ def measure_dd_ranking(
     known = Score((plan.real_accuracy,) * plan.protocol.num_networks)
     found["real"] = known if plan.real_accuracy else measured("real", lambda: _everything(data), on_real)
     return _ranked(found, plan.weight)
+
+
+def _without_probabilities(budget_bytes: int, data: DataSplits) -> int:
+    """What is left of the budget where each image's label costs 4 bytes a class, as if it cost the 1 of a class number."""
+    values = math.prod(data.train.image_shape)
+    return budget_bytes // (values + 4 * data.train.num_classes) * (values + 1)
 
 
 def _everything(data: DataSplits) -> Batch:

@@ -13,13 +13,16 @@ from core_distill.augment import no_augment
 from core_distill.data import DataSplits
 from core_distill.evaluation import Protocol, Score, evaluate, measure_dd_ranking
 from core_distill.evaluation.dd_ranking import RankingPlan, augmentation_robust_score, label_robust_score
-from core_distill.networks import ConvNet
+from core_distill.evaluation.train_from_scratch import train_from_scratch
+from core_distill.networks import ConvNet, network_factory
+from core_distill.randomness import derive_generator
 from core_distill.recipes import find_recipe, prepare
 
 SMALL = functools.partial(ConvNet, width=4, depth=2)
 PLAN = RankingPlan(protocol=Protocol(network=SMALL, num_networks=2, epochs=2), real_epochs=1)
 FRACTION = st.floats(0, 1)
 BUDGET = 3 * 2 * 65
+SOFT_BUDGET = 3 * 2 * (64 + 4 * 3)
 
 
 def lrs(real, hard, own, random, **weight):
@@ -123,13 +126,30 @@ def test_what_a_hard_labelled_set_is_compared_with(sampler, data, spied):
 def test_soft_labels_are_judged_beside_random_images_with_soft_labels(sampler, data, spied):
     synthetic = synthetic_of(sampler, "soft")
     plan = dataclasses.replace(PLAN, real_accuracy=0.9)
-    found = measure_dd_ranking(synthetic, data, plan, budget_bytes=BUDGET, seed=0)
+    found = measure_dd_ranking(synthetic, data, plan, budget_bytes=SOFT_BUDGET, seed=0)
     own, random, _, _, hard = spied
     assert own[0].labels.shape == random[0].labels.shape == (6, 3)
     torch.testing.assert_close(random[0].labels.sum(1), torch.ones(6))
     assert hard[0].labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert torch.equal(hard[0].images, own[0].images)
     assert found.accuracies["real"] == Score((0.9, 0.9))
+
+
+def test_random_images_pay_for_their_soft_labels(sampler, data, spied):
+    plan = dataclasses.replace(PLAN, real_accuracy=0.9)
+    measure_dd_ranking(synthetic_of(sampler, "soft"), data, plan, budget_bytes=SOFT_BUDGET - 1, seed=0)
+    assert len(spied[1][0].labels) == 3
+
+
+def test_who_labels_random_images_was_trained_on_all_real_ones(sampler, data, spied):
+    plan = dataclasses.replace(PLAN, real_epochs=3, real_accuracy=0.9)
+    measure_dd_ranking(synthetic_of(sampler, "soft"), data, plan, budget_bytes=BUDGET, seed=5)
+    images, labels, *_ = spied[1][0]
+    generator = derive_generator(5, "evaluate", 0)
+    teacher = network_factory(SMALL, (1, 8, 8), 3)(generator)
+    everything, protocol = sampler.take(torch.arange(36)), dataclasses.replace(PLAN.protocol, epochs=3)
+    train_from_scratch(teacher, everything, protocol, generator=generator)
+    torch.testing.assert_close(labels, teacher(images).softmax(-1))
 
 
 def test_every_set_is_tuned_alike_and_never_on_the_test_images(sampler, data, monkeypatch):
