@@ -67,23 +67,28 @@ class Checkpoint:
             with safetensors.safe_open(self.path, "pt") as file:
                 content = json.loads((file.metadata() or {})[_KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError) as error:
+            identity, saved, place = (
+                dict(content["identity"]),
+                dict(content["parts"]),
+                (content["step"], content["episode"]),
+            )
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{self.path} is not a checkpoint of stillroom ({error}); delete it to start over"
             ) from error
-        apart = differences(content["identity"], self._identity)
+        apart = differences(identity, self._identity)
         if apart:
             raise CheckpointError(
                 f"{self.path} belongs to another run ({told(apart)}); use another output folder or delete it"
             )
-        missing = sorted(parts.keys() - content["parts"].keys())
+        missing = sorted(parts.keys() - saved.keys())
         if missing:
             raise CheckpointError(
                 f"{self.path} was written by another version, without {', '.join(missing)}; delete it to start over"
             )
         for name, part in parts.items():
-            part.load_state_dict(_restore(content["parts"][name], tensors))
-        return content["step"], content["episode"]
+            part.load_state_dict(_restore(saved[name], tensors))
+        return place
 
 
 def steps_done(path: Path) -> int:
@@ -91,7 +96,7 @@ def steps_done(path: Path) -> int:
     try:
         with safetensors.safe_open(path, "pt") as file:
             return int(json.loads((file.metadata() or {})[_KEY])["step"])
-    except (OSError, SafetensorError, KeyError, ValueError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return 0
 
 

@@ -25,6 +25,9 @@ ARTEFACT = "synthetic.safetensors"
 """The name of the file in the folder of a run."""
 
 LARGEST_VALUE = 1e6
+_SUM_ERROR = 1e-3
+"""By which probabilities of a slot may miss 1, for rounding."""
+
 _KEY = "stillroom"
 
 
@@ -233,5 +236,7 @@ def _check_meaning(synthetic: SyntheticSet) -> None:
     if labels.is_floating_point():
         if labels.shape != (slots, synthetic.num_classes) or (labels < 0).any():
             raise ArtefactError(f"soft labels must be ({slots}, {synthetic.num_classes}) and not negative")
+        if ((labels.sum(1) - 1).abs() > _SUM_ERROR).any():
+            raise ArtefactError("soft labels must be probabilities, which sum to 1")
     elif not torch.equal(labels, synthetic.classes.repeat_interleave(synthetic.images_per_class)):
         raise ArtefactError("labels are out of range or out of order: slots go class after class")

@@ -1,10 +1,12 @@
 """Checkpoints: other runs and damaged files are refused, a full disk loses nothing."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+import safetensors.torch
 import torch
 
 from core_distill.checkpoint import Checkpoint, CheckpointError, steps_done
@@ -103,3 +105,12 @@ def test_a_part_that_is_not_in_the_file_is_named(tmp_path):
     checkpoint.save(1, 1, {})
     with pytest.raises(CheckpointError, match="without extra; delete it"):
         checkpoint.resume({"extra": Part()})
+
+
+@pytest.mark.parametrize("content", [[], {}, {"identity": {}, "parts": [], "step": 1}, {"identity": 3, "parts": {}}])
+def test_a_file_of_other_content_is_refused(content, tmp_path):
+    path = tmp_path / "c"
+    path.write_bytes(safetensors.torch.save({}, {"stillroom-checkpoint": json.dumps(content)}))
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of stillroom .*delete it to start over"):
+        Checkpoint(path, identity={}).resume({})
+    assert steps_done(path) in (0, 1)

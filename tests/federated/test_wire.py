@@ -169,7 +169,7 @@ def test_every_departure_is_named_at_once():
 def test_soft_labels_must_be_probabilities():
     agreement = replace(AGREED, label_modes=("given", "soft"))
     from_record(to_record(synthetic_set(labels="given"), metadata={}), agreement=agreement)
-    with pytest.raises(RecordError, match="do not sum to 1"):
+    with pytest.raises(RecordError, match="probabilities, which sum to 1"):
         from_record(to_record(synthetic_set(labels="given", mass=0.3), metadata={}), agreement=agreement)
 
 

@@ -32,7 +32,7 @@ def small_set(
     labels = {
         "hard": lambda: HardLabels(targets, num_classes),
         "soft": lambda: SoftLabels(torch.randn(len(targets), num_classes, generator=generator)),
-        "given": lambda: GivenLabels(torch.rand(len(targets), num_classes, generator=generator)),
+        "given": lambda: GivenLabels(torch.rand(len(targets), num_classes, generator=generator).softmax(1)),
     }
     return SyntheticSet(
         Pixels(images),
