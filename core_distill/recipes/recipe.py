@@ -202,7 +202,12 @@ class Recipe:
             )
 
     def _warn_of_idle_values(self, before: Self) -> None:
-        for name, what in (("label_learning_rate", "labels"), ("step_learning_rate", "step size")):
+        rates = (
+            ("image_learning_rate", "images"),
+            ("label_learning_rate", "labels"),
+            ("step_learning_rate", "step size"),
+        )
+        for name, what in rates:
             if what not in self.learned and getattr(self, name) != getattr(before, name):
                 warnings.warn(f"{name} has no effect: recipe {self.name} does not learn what it is for", stacklevel=3)
         if not self.uses_step_size and self.step_size != before.step_size:

@@ -21,6 +21,8 @@ def test_a_rate_of_what_is_not_learned_warns(recipe):
         recipe.with_values({"label_learning_rate": 3})
     with pytest.warns(UserWarning, match="step_learning_rate has no effect"):
         recipe.with_values({"step_learning_rate": 3})
+    with pytest.warns(UserWarning, match="image_learning_rate has no effect"):
+        find_recipe("ld", images_per_class=10).with_values({"image_learning_rate": 3})
     recipe.with_values({"label_learning_rate": 3, "labels": "soft"})
 
 
