@@ -66,7 +66,12 @@ def integers(high, count, generator, *path):
     return torch.randint(high, (count,), generator=generator)
 
 
-CHOICES = {"core_distill.training.pool.host_integers": integers, "core_distill.training.experts._below": below}
+CHOICES = {
+    "core_distill.methods.convexified.host_integers": integers,
+    "core_distill.methods.truncated_training.host_integers": integers,
+    "core_distill.training.experts._below": below,
+    "core_distill.training.pool.host_integers": integers,
+}
 """Where a card's generator gives the host a number by another way than a CPU's, and the CPU's way."""
 
 

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from core_distill.data import (
     ClassSampler,
@@ -15,7 +16,7 @@ from core_distill.data import (
 )
 from core_distill.evaluation import BASELINES, check_baselines, select_baselines
 from core_distill.evaluation.baselines import _Candidates
-from core_distill.networks import ConvNet
+from core_distill.networks import ConvNet, network_factory
 from core_distill.randomness import derive_generator
 
 SMALL = functools.partial(ConvNet, width=4, depth=2)
@@ -91,6 +92,19 @@ def test_each_name_is_the_selection_it_says(sampler):
     }
     for selection in select(sampler, 2 * CLASS):
         assert torch.equal(selection.batch.images, sampler.take(expected[selection.name]).images)
+
+
+def test_features_are_those_of_a_network_trained_on_some_of_the_images(sampler):
+    generator = derive_generator(0, "embedding")
+    network = network_factory(SMALL, sampler.image_shape, sampler.num_classes)(generator)
+    batch = sampler.batch(20, generator)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(network(batch.images), batch.labels).backward()
+        optimizer.step()
+    candidates = _Candidates(train=sampler, architecture=SMALL, seed=0, num_images=20, epochs=3)
+    torch.testing.assert_close(candidates.features, network.features(sampler.take(torch.arange(36)).images))
 
 
 def test_nothing_asked_for_costs_nothing(sampler):

@@ -98,6 +98,20 @@ def test_a_network_trains_after_its_loss_and_the_temperature_moves(sampler):
     assert after["temperature"]["value"].abs().item() == pytest.approx(0.03, rel=1e-3)
 
 
+def test_a_network_trains_on_the_updated_set(sampler):
+    plan = prepare(sampler, toy(pool_size=1), seed=0)
+    episode = plan.method.episode(plan.synthetic, derive_generator(0))
+    next(episode)
+    (before,) = plan.method.state_dict()["pool"]["members"]
+    with torch.no_grad():
+        plan.synthetic.images.pixels.zero_()
+    assert list(episode) == []
+    (after,) = plan.method.state_dict()["pool"]["members"]
+    assert after["age"] > before["age"]
+    name = "blocks.0.weight"
+    assert torch.equal(before["network"][name], after["network"][name]), "zero images give the first layer no gradient"
+
+
 class KilledError(Exception):
     pass
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from core_distill.data import ClassSampler
 from core_distill.distill import distill
 from core_distill.methods import LabelDistillation, RidgeLabelDistillation
-from core_distill.networks import ConvNet, batch_norm, network_factory
+from core_distill.networks import MLP, ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
 from core_distill.recipes import find_recipe, prepare
 from core_distill.synthetic import HardLabels, Pixels, SoftLabels, SyntheticSet
@@ -67,6 +67,18 @@ def test_second_order_is_the_graph_of_one_step(real, double_network):
     found, wanted = labels_gradient(loss, synthetic), labels_gradient(expected, synthetic)
     assert wanted.abs().max() > 1e-6
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_a_network_is_judged_after_the_inner_step(real):
+    """A long step on black images of class 1 moves the biases alone: that class is named whatever is seen then."""
+    make = network_factory(functools.partial(MLP, hidden=()), (1, 8, 8), 3)
+    synthetic = a_set(lambda targets, num_classes: HardLabels(torch.ones_like(targets), num_classes))
+    synthetic.images.pixels.detach().zero_()
+    synthetic.step_size.fill_(1000.0)
+    ones = real.subset(real.of_class(1))
+    method = LabelDistillation(real=ones, new_network=lambda generator: make(generator).double())
+    list(method.episode(synthetic, derive_generator(0)))
+    assert method.state_dict()["arriving"] == [0.0]
 
 
 def ridge_weights(features, labels):

@@ -85,6 +85,22 @@ def test_inversion_comes_near_to_images_that_the_generator_can_make(new_network)
     assert all(value.grad is None for value in [*network.parameters(), *generator.parameters()])
 
 
+def test_inversion_is_adam_on_pixels_and_features(start, new_network):
+    generator, network, images = random_generator(), new_network(derive_generator(0)), start.draw(2)
+    made = Latents(torch.randn(6, 4, generator=derive_generator(1)), generator)
+    latents, rows = made.latents.detach().clone().requires_grad_(), torch.tensor([0, 0, 1, 1, 2, 2])
+    wanted, optimizer = network.features(images).detach(), torch.optim.Adam([latents], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        shown = generator(latents, rows)
+        pixels = (shown - images).square().mean()
+        seen = (network.features(shown) - wanted).square().mean() / wanted.square().mean()
+        (pixels + seen).backward()
+        optimizer.step()
+    made._invert(images, network, 3)
+    torch.testing.assert_close(made.latents, latents)
+
+
 def test_a_guess_is_the_nearest_of_those_tried(start):
     generator, images = random_generator(), start.draw(2)
     made = Latents(torch.zeros(6, 4), generator)
