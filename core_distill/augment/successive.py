@@ -1,4 +1,7 @@
-"""Several operations on one image: IDC and its followers apply all that they name, where DSA takes one at a time."""
+"""Several operations on one image: IDC and its followers apply all that they name, where DSA takes one at a time.
+
+Of crop, scale and rotate IDC's released code takes one at random where several are named, which no published schedule has.
+"""
 
 from dataclasses import dataclass
 from typing import final

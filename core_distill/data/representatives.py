@@ -33,8 +33,9 @@ class RepresentativeSampler:
     The paper takes features of the network that is matched on, at its age; a `RealData` knows none.
 
     Args:
-        refresh: draws that share a choice.
-        candidates: how many each class has, at least as many as are asked for; 0 takes all of its examples.
+        refresh: draws of an episode that share a choice; where it has one draw, each is a choice.
+        candidates: how many each class has, at least as many as are asked for; 0 takes all of its examples. A class of
+            fewer shows some more than once, which then count more than once.
 
     Raises `ValueError` for a refresh below 1 or a negative number of candidates.
     """

@@ -140,10 +140,12 @@ def select_baselines(
     """Selections of `train` by the names in `BASELINES`, as many images a class as `budget_bytes` pay for.
 
     Herding, k-means and k-centre choose in the feature space of a network trained on real images (`embedding_images` drawn
-    from train for `embedding_epochs`); forgetting counts over the same training. Raises `ValueError` for an unknown name.
+    from train for `embedding_epochs`); forgetting counts after each epoch of as much training, of another network on other
+    images (Toneva et al., arXiv 1812.05159, count at every presentation over a full training, which tells more images
+    apart). Raises `ValueError` for an unknown name.
     """
     check_baselines(names)
-    count = min(images_for_bytes(budget_bytes, train), int(train.class_sizes.min()))
+    count = images_for_bytes(budget_bytes, train)
     candidates = _Candidates(
         train=train, architecture=network, seed=seed, num_images=embedding_images, epochs=embedding_epochs
     )

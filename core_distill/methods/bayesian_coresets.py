@@ -27,7 +27,8 @@ class BayesianPseudocoreset:
     Args:
         new_network: the experts' architecture.
         divergence: `forward_kl`, `reverse_kl` or `wasserstein`; the last alone moves a learned step size.
-        samples, noise: how many draws an expectation takes, and their standard deviation around a centre.
+        samples, noise: how many draws an expectation takes, and their standard deviation around a centre; `wasserstein`
+            takes none.
         inner_steps: of training on the whole set, each augmented anew.
         expert_epochs, max_start: the stretch begins after one of the first `max_start` epochs, 0 among them.
         batch_size: real images of all classes; `reverse_kl` alone looks at them.

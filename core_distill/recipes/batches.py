@@ -21,7 +21,7 @@ def representative(
     """The images nearest to clusters of each class; see `RepresentativeSampler`.
 
     Args:
-        refresh: draws after which representatives are chosen anew.
+        refresh: losses of one episode that share a choice; methods of one loss an episode, such as dm, choose for each.
         candidates: random images of a class that representatives are chosen from; 0 is all.
     """
     return RepresentativeSampler(real, new_network, refresh=refresh, candidates=candidates)
