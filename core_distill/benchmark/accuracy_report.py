@@ -89,12 +89,23 @@ def markdown(results: Mapping[str, Any]) -> str:
         for line in lines(results)
         if line.rows and differences(line.rows[0])
     ]
+    parts += [_tried(results)] if told else []
     if lost:
         parts.append("\n".join(lost))
     if told:
         title = "<summary>What each recipe has otherwise than its published schedule</summary>"
         parts += ["<details>", title, "\n".join(told), "</details>"]
     return "\n\n".join(parts)
+
+
+def _tried(results: Mapping[str, Any]) -> str:
+    """Which recipes' values were looked for, by what their sources say: they are ahead of the others by that too."""
+    rows = [row for row in results["rows"].values() if row["kind"] == "recipe"]
+    tried = sorted({row["what"] for row in rows if "validation" in row.get("source", "")})
+    others = sorted({row["what"] for row in rows} - set(tried))
+    parts = [f"Values tried on validation images, a few: {', '.join(tried)}." if tried else ""]
+    parts += [f"On none, so perhaps far from their best: {', '.join(others)}." if others else ""]
+    return " ".join(filter(None, parts))
 
 
 def numbers(results: Mapping[str, Any]) -> str:

@@ -92,6 +92,9 @@ def test_a_row_says_what_is_otherwise_than_published(results):
     )
     results["rows"]["3"]["differs"] = found
     assert "- dsa, 10 images a class: batch_size 4 for 256; " in markdown(results)
+    results["rows"]["3"]["source"] = "rate 10 (on digits' validation part)"
+    told = "Values tried on validation images, a few: dsa. On none, so perhaps far from their best: dc, frepo."
+    assert told in markdown(results)
 
 
 def test_the_best_comes_first_and_what_failed_last(results):
