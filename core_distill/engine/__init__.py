@@ -4,7 +4,7 @@ from core_distill.engine.estimate import foresee, training_session
 from core_distill.engine.features import features, logits
 from core_distill.engine.gradients import Pulled, class_gradients, loss_gradient, mean_loss, parameters_of, pull_back
 from core_distill.engine.inputs import input_loss
-from core_distill.engine.layers import Layered, layer_means
+from core_distill.engine.layers import Layered, layer_means, layer_means_and_features
 from core_distill.engine.losses import ExampleLoss, cross_entropy, squared_error
 from core_distill.engine.settings import (
     DEFAULT_ENGINE,
@@ -40,6 +40,7 @@ __all__ = [
     "ignore",
     "input_loss",
     "layer_means",
+    "layer_means_and_features",
     "logits",
     "loss_gradient",
     "mean_loss",

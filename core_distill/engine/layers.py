@@ -35,6 +35,11 @@ def layer_means(network: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
     Differentiable once, with respect to images. Parameters and weights count as constants; a row of weight 0 has the mean
     0. Raises `ValueError` for a network that does not tell of its layers.
     """
+    return layer_means_and_features(network, batch)[0]
+
+
+def layer_means_and_features(network: nn.Module, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
+    """`layer_means`, and the features `(k, n, d)` of every image from the same pass, which are constants."""
     if not isinstance(network, Layered):
         raise ValueError(
             f"{type(network).__name__} does not tell of its layers: give it `layer_features(images)`, which returns one "
@@ -46,8 +51,8 @@ def layer_means(network: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
     else:
         shares = (weights / weights.sum(1, keepdim=True).clamp(min=1e-12)).to(images.dtype)
     part = _Part(network)
-    result: tuple[Tensor, ...] = _LayerMeans.apply(part, images, shares, *part.parameters)
-    return result
+    *means, features = _LayerMeans.apply(part, images, shares, *part.parameters)
+    return tuple(means), features
 
 
 class _Layers(nn.Module):
@@ -62,7 +67,9 @@ class _Layers(nn.Module):
 
 
 class _Part:
-    """Weighted sums of a network's layers as functions of parameters, images `(r, m, *shape)` and weights `(r, m)`."""
+    """Weighted sums of a network's layers, and its features, as functions of parameters, images `(r, m, *shape)` and
+    weights `(r, m)`.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         assert isinstance(network, Layered)
@@ -75,7 +82,8 @@ class _Part:
         named = dict(zip(self.names, parameters, strict=True))
         with self.job.session.engine.autocast(images.device):
             layers: tuple[Tensor, ...] = functional_call(self.module, named, (images.flatten(0, 1),))
-        return tuple(_weighted_sums(layer.to(images.dtype), shares) for layer in layers)
+        sums = tuple(_weighted_sums(layer.to(images.dtype), shares) for layer in layers)
+        return *sums, layers[-1].to(images.dtype).reshape(*shares.shape, -1)
 
     def eager_sums(self, *arguments: Any) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -84,7 +92,7 @@ class _Part:
     def pullback(
         self, parameters: Sequence[Tensor], images: Tensor, shares: Tensor, cotangents: tuple[Tensor, ...]
     ) -> Tensor:
-        back = vjp(lambda piece: self.sums(parameters, piece, shares), images)[1]
+        back = vjp(lambda piece: self.sums(parameters, piece, shares)[:-1], images)[1]
         found: Tensor = back(cotangents)[0]
         return found
 
@@ -93,7 +101,7 @@ class _Part:
     ) -> Tensor:
         with torch.enable_grad():
             seen = images.detach().requires_grad_()
-            return torch.autograd.grad(self.sums(parameters, seen, shares), seen, cotangents)[0]
+            return torch.autograd.grad(self.sums(parameters, seen, shares)[:-1], seen, cotangents)[0]
 
     def pieces(self, images: Tensor) -> list[tuple[slice, list[slice]]]:
         """Rows that go together, with the columns of each pass: several whole rows where these fit, else parts of one."""
@@ -114,7 +122,7 @@ def _weighted_sums(layer: Tensor, shares: Tensor) -> Tensor:
 
 
 class _LayerMeans(torch.autograd.Function):
-    """`layer_means`, with a backward pass that computes each piece anew."""
+    """Layer means and then features, with a backward pass of the means that computes each piece anew."""
 
     @staticmethod
     def forward(ctx: Any, part: _Part, images: Tensor, shares: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
@@ -122,14 +130,20 @@ class _LayerMeans(torch.autograd.Function):
         ctx.save_for_backward(images, shares, *parameters)  # changed in between, they are an error
         job, found = part.job, []
         for rows, columns in part.pieces(images):
-            total: tuple[Tensor, ...] = ()
+            total: Sequence[Tensor] = ()
+            features: list[Tensor] = []
             for span in columns:
                 piece = (images[rows, span], shares[rows, span])
                 work = job.operations(piece[0].flatten(0, 1))
-                sums = run(job.session, job.key("layers"), part.sums, part.eager_sums, work, part.parameters, *piece)
-                total = tuple(a + b for a, b in zip(total, sums, strict=True)) if total else sums
-            found.append(total)
-        return tuple(torch.cat(layers) for layers in zip(*found, strict=True))
+                *sums, last = run(
+                    job.session, job.key("layers"), part.sums, part.eager_sums, work, part.parameters, *piece
+                )
+                total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
+                features.append(last)
+            found.append((*total, torch.cat(features, 1)))
+        results = tuple(torch.cat(values) for values in zip(*found, strict=True))
+        ctx.mark_non_differentiable(results[-1])
+        return results
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -139,7 +153,7 @@ class _LayerMeans(torch.autograd.Function):
         job, found = part.job, torch.empty_like(images)
         key = job.key("layers pullback")
         for rows, columns in part.pieces(images):
-            own = tuple(value[rows] for value in cotangents)
+            own = tuple(value[rows] for value in cotangents[:-1])
             for span in columns:
                 piece = (images[rows, span], shares[rows, span])
                 work = 3 * job.operations(piece[0].flatten(0, 1))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core_distill.engine import features, layer_means
+from core_distill.engine import features, layer_means, layer_means_and_features
 from core_distill.matching.batching import class_means, refuse_batch_statistics
 from core_distill.types import Batch, Signal
 
@@ -18,6 +18,11 @@ class MeanLayers:
         """Of a grouped batch; differentiable with respect to images. Raises what `layer_means` raises."""
         refuse_batch_statistics(network)
         return layer_means(network, batch)
+
+    def with_features(self, network: nn.Module, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The same, and the features `(k, n, d)` of every image, which one pass finds as well."""
+        refuse_batch_statistics(network)
+        return layer_means_and_features(network, batch)
 
     def per_example(self, network: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
         """One tensor `(k, n, *layer)` a layer: what every example makes of it."""
@@ -70,11 +75,15 @@ def feature_alignment(
     """CAFE's loss (arXiv 2203.01531, as released) of batches grouped by class, `(k, n, *shape)`; a scalar.
 
     The distance between the mean layers of real and synthetic images, and how badly the synthetic centres of the last layer
-    tell real images apart. The real side is detached; it comes through `signal` for the distance alone.
+    tell real images apart. The real side is detached; it comes through `signal` for the distance alone, which with the plain
+    `mean_layers` shares its pass with the discrimination.
     """
     with torch.no_grad():
-        targets = signal(network, real)
-        real_features = features(network, real.images.flatten(0, 1)).unflatten(0, real.images.shape[:2])
+        if signal is mean_layers:
+            targets, real_features = mean_layers.with_features(network, real)
+        else:
+            targets = signal(network, real)
+            real_features = features(network, real.images.flatten(0, 1)).unflatten(0, real.images.shape[:2])
     own = mean_layers(network, synthetic)
     distance = layer_distance(own, targets, layer_weights=layer_weights)
     return distance + discrimination_weight * discrimination_loss(real_features, own[-1].flatten(1), real.weights)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from core_distill.engine import Engine, compiled, layer_means, running_on, settings
+from core_distill.engine import Engine, compiled, layer_means, layer_means_and_features, running_on, settings
 from core_distill.engine.layers import _Part
 from core_distill.networks import NETWORKS, ConvNet, LeNet, ResNet18, network_factory, no_norm
 from core_distill.randomness import derive_generator
@@ -61,6 +61,20 @@ def test_values_and_gradients_are_those_of_a_loop_in_one_graph(piece, weights, n
         found = values_and_gradient(lambda seen: layer_means(network, seen), batch)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("piece", [0, 2, 7])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_features_of_every_image_come_with_the_means(piece, weights, network, batch):
+    batch, passed = batch._replace(weights=weights, images=batch.images.requires_grad_()), []
+    expected = network.features(batch.images.flatten(0, 1)).unflatten(0, (3, 5))
+    network.blocks[0].register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
+    with running_on(Engine(piece=piece)):
+        means, found = layer_means_and_features(network, batch)
+        assert sum(passed) == 15
+        assert all(torch.equal(a, b) for a, b in zip(means, layer_means(network, batch), strict=True))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+    assert not found.requires_grad
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

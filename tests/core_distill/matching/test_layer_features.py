@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core_distill.matching.layer_features import (
+    MeanLayers,
     discrimination_loss,
     feature_alignment,
     layer_distance,
@@ -146,6 +147,20 @@ def test_the_distance_sees_real_images_through_the_signal_alone(network, batches
     expected = sum(layer.square().sum() for layer in mean_layers(network, own))
     torch.testing.assert_close(found, expected)
     assert seen == [real]
+
+
+def test_an_image_goes_through_the_network_once(network, batches):
+    passed = []
+    network.blocks[0].register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
+    feature_alignment(network, *batches, **VALUES)
+    assert sum(passed) == 3 * (5 + 2)
+
+
+def test_another_signal_gives_the_same_loss_and_hears_nothing_else_of_real_images(network, batches, monkeypatch):
+    expected = feature_alignment(network, *batches, **VALUES)
+    monkeypatch.setattr(MeanLayers, "with_features", None)
+    found = feature_alignment(network, *batches, signal=MeanLayers(), **VALUES)
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_mean_of_each_example_s_layers_is_the_signal(network, batches):
