@@ -60,7 +60,7 @@ class EarlyStageMatching:
     def early_network(self, generator: Generator) -> nn.Module:
         """A random expert, pushed: the method's `NetworkFactory`."""
         network = self.new_network(generator)
-        _, trained = self.experts.draw(generator, 1, self.expert_epochs)
+        trained = self.experts.draw_trained(generator, self.expert_epochs)
         span = self.largest_push - self.smallest_push
         drawn = torch.rand(2, 2, generator=generator, device=generator.device)
         pushes = (self.smallest_push + span * drawn[0]) * torch.where(drawn[1] < 0.5, -1.0, 1.0)

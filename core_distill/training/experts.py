@@ -72,11 +72,19 @@ class ExpertTrajectories:
         On the generator's device, in the order of `network.parameters()`. Raises what `check_span` does.
         """
         self.check_span(max_start, span, min_start=min_start)
-        expert = _below(self.num_experts, generator)
-        epoch = min_start + _below(max_start - min_start, generator)
-        trajectory, device = self._trajectories[expert], generator.device
-        start, target = (tuple(_onto(value, device) for value in trajectory(when)) for when in (epoch, epoch + span))
+        trajectory, epoch = self._choose(generator, max_start, min_start)
+        start, target = (_onto(trajectory(when), generator.device) for when in (epoch, epoch + span))
         return start, target
+
+    def draw_trained(self, generator: Generator, epochs: int) -> tuple[Tensor, ...]:
+        """A random expert's parameters after `epochs`: the later ones of `draw(generator, 1, epochs)`, by the same draw."""
+        self.check_span(1, epochs)
+        trajectory, start = self._choose(generator, 1, 0)
+        return _onto(trajectory(start + epochs), generator.device)
+
+    def _choose(self, generator: Generator, max_start: int, min_start: int) -> tuple[Trajectory, int]:
+        trajectory = self._trajectories[_below(self.num_experts, generator)]
+        return trajectory, min_start + _below(max_start - min_start, generator)
 
     @torch.no_grad()
     def load(self, network: nn.Module, expert: int, epoch: int) -> nn.Module:
@@ -220,5 +228,7 @@ def _below(limit: int, generator: Generator) -> int:
     return number
 
 
-def _onto(value: Tensor, device: torch.device) -> Tensor:
-    return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value
+def _onto(values: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+    if device.type != "cuda":
+        return values
+    return tuple(value.pin_memory().to(device, non_blocking=True) for value in values)

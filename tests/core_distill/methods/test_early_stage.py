@@ -19,6 +19,7 @@ from core_distill.randomness import derive_generator
 from core_distill.recipes import find_recipe, prepare
 from core_distill.training.expert_settings import ExpertTraining
 from core_distill.training.expert_training import train_experts
+from core_distill.training.experts import ExpertTrajectories
 
 TRAINING = ExpertTraining(num_experts=2, training_epochs=2, training_rate=0.1, training_batch_size=12)
 
@@ -55,6 +56,17 @@ def test_without_a_push_networks_are_the_experts(around, experts, new_network, e
         assert len(same) == 1
         seen.update(same)
     assert seen == {(0, expert_epochs), (1, expert_epochs)}
+
+
+def test_a_network_costs_reading_one_epoch(around, experts, new_network):
+    read = []
+
+    def trajectory(epoch):
+        read.append(epoch)
+        return tuple(experts.load(new_network(derive_generator(0)), 0, epoch).parameters())
+
+    around(experts=ExpertTrajectories([trajectory], epochs=2)).early_network(derive_generator(0))
+    assert read == [2]
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 3, 3), (4, 7)])

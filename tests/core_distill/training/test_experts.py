@@ -147,6 +147,16 @@ def test_the_same_generator_draws_the_same():
     assert draws[0] == draws[1]
 
 
+def test_the_trained_one_alone_is_drawn_alike():
+    experts = counted(6, num_experts=3)
+    for seed in range(9):
+        generator, other = derive_generator(seed), derive_generator(seed)
+        assert torch.equal(experts.draw(generator, 1, 4)[1][0], experts.draw_trained(other, 4)[0])
+        assert torch.equal(generator.get_state(), other.get_state())
+    with pytest.raises(ValueError, match="match fewer epochs"):
+        experts.draw_trained(derive_generator(0), 7)
+
+
 def test_reading_an_epoch_maps_the_file_and_reads_no_more(train, tmp_path, monkeypatch):
     experts = train(folder=tmp_path)
     monkeypatch.setattr(safetensors.torch, "load_file", None)
