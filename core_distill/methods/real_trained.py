@@ -83,7 +83,8 @@ class RealTrainedMatching:
             size = self.classes_at_once or len(real.images)
             for start in range(0, len(real.images), size):
                 rows = slice(start, start + size)
-                yield self._loss(network, _rows(real, rows), _rows(synthetic.by_class(generator), rows), generator)
+                part = Batch(real.images[rows], real.labels[rows])
+                yield self._loss(network, part, synthetic.by_class(generator, rows=rows), generator)
             if step + 1 < self.outer_steps:
                 self._train(network, sgd, generator)
 
@@ -104,7 +105,3 @@ class RealTrainedMatching:
             batch = Batch(changes.per_image(seen, generator), named)
             sgd.step([cutmix(batch, self.real.num_classes, generator, share=self.cutmix_share)])
         sgd.write_to([network])
-
-
-def _rows(batch: Batch, rows: slice) -> Batch:
-    return Batch(batch.images[rows], batch.labels[rows])

@@ -173,11 +173,12 @@ class SyntheticSet(nn.Module):
             slots = torch.randperm(self.num_slots, generator=generator, device=self.device)[:size]
         return Batch(*self._decode(slots, generator))
 
-    def by_class(self, generator: Generator | None = None) -> Batch:
-        """All images and labels grouped by class, `(k, images_per_class * views, *shape)`."""
-        images, labels = self._decode(torch.arange(self.num_slots, device=self.device), generator)
-        rows = (len(self.class_numbers), -1)
-        return Batch(images.unflatten(0, rows), labels.unflatten(0, rows))
+    def by_class(self, generator: Generator | None = None, *, rows: slice = slice(None)) -> Batch:
+        """All images and labels grouped by class, `(k, images_per_class * views, *shape)`; or those of the classes at `rows`."""
+        slots = torch.arange(self.num_slots, device=self.device).view(-1, self.images_per_class)[rows]
+        images, labels = self._decode(slots.flatten(), generator)
+        grouped = (len(slots), -1)
+        return Batch(images.unflatten(0, grouped), labels.unflatten(0, grouped))
 
     @torch.no_grad()
     def constrain(self) -> None:

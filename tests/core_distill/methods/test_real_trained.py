@@ -91,6 +91,15 @@ def test_a_life_is_that_of_plain_pytorch(matching, new_set, classes_at_once, aug
     torch.testing.assert_close(synthetic.images.pixels, theirs.images.pixels, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("classes_at_once", "slots"), [(0, [6]), (1, [2, 2, 2]), (2, [4, 2])])
+def test_a_loss_decodes_the_slots_of_its_own_classes(matching, new_set, classes_at_once, slots):
+    synthetic, decoded = new_set(), []
+    synthetic.images.register_forward_pre_hook(lambda _, inputs: decoded.append(len(inputs[0])))
+    method = matching(classes_at_once=classes_at_once, outer_steps=1)
+    list(method.episode(synthetic, derive_generator(0)))
+    assert decoded == slots
+
+
 def test_networks_train_on_real_images_alone(matching, new_set, new_network):
     """Another synthetic set changes no network."""
     lives = []

@@ -51,6 +51,19 @@ def test_by_class_has_one_row_a_class_present(mode, make_set):
     assert torch.equal(labels.flatten(0, 1), flat.labels)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("rows", "slots"), [(slice(1, 2), [2, 3]), (slice(0, 1), [0, 1]), (slice(0, 9), [0, 1, 2, 3])])
+def test_of_some_rows_no_other_slot_is_decoded(rows, slots, mode, make_set):
+    synthetic, decoded = make_set(mode), []
+    whole = synthetic.by_class()
+    for part in (synthetic.images, synthetic.labels):
+        part.register_forward_pre_hook(lambda _, inputs: decoded.append(inputs[0].tolist()))
+    found = synthetic.by_class(rows=rows)
+    assert decoded == [slots, slots]
+    assert torch.equal(found.images, whole.images[rows])
+    assert torch.equal(found.labels, whole.labels[rows])
+
+
 def test_a_smaller_batch_is_drawn_without_replacement_by_the_generator(make_set):
     synthetic = make_set()
     draws = [synthetic.batch(3, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6, 7)]
@@ -85,6 +98,7 @@ def test_views_of_a_slot_stand_next_to_each_other_with_its_label():
     grouped = synthetic.by_class()
     assert grouped.images.shape == (2, 4, 1)
     assert grouped.labels.tolist() == [[0] * 4, [1] * 4]
+    assert torch.equal(synthetic.by_class(rows=slice(1, 2)).images, grouped.images[1:])
 
 
 @pytest.mark.parametrize(
