@@ -10,7 +10,7 @@ from core_distill.cli.demo_types import DemoContext
 from core_distill.data import load_data, whiten
 from core_distill.evaluation import Protocol
 from core_distill.methods import DistributionMatching
-from core_distill.recipes import IMAGE_STARTS, dc, dm
+from core_distill.recipes import IMAGE_STARTS, dc, dcc, dm, multilevel
 from core_distill.synthetic import Pixels, SoftLabels
 from core_distill.synthetic.storage import load_artefact, save_artefact
 from core_distill.training.expert_settings import ExpertTraining
@@ -21,10 +21,17 @@ from privacy.experiment import AuditPlan, PrivateExperiment, run_private_experim
 TINY = {"initialise": "noise", "steps": 6, "batch_size": 5, "width": 4, "depth": 2}
 DM = dm(images_per_class=2, data="digits", schedule="cpu").with_values(TINY)
 DC = dc(images_per_class=2, data="digits", schedule="cpu").with_values({**TINY, "outer_steps": 3, "inner_steps": 1})
+DCC = dcc(images_per_class=2, data="digits", schedule="cpu").with_values(
+    {**TINY, "outer_steps": 3, "inner_steps": 1, "outer_warmup": 1, "inner_warmup": 1}
+)
+MULTILEVEL = multilevel(images_per_class=2, data="digits", schedule="cpu").with_values(
+    {**TINY, "outer_steps": 3, "inner_schedule": (1,)}
+)
+RECIPES = pytest.mark.parametrize("recipe", [DM, DC, DCC, MULTILEVEL], ids=lambda recipe: recipe.name)
 SETTINGS = {"public_class_size": 20, "public_normalisation": True, "delta": 1e-5, "seed": 0}
 
 
-@pytest.mark.parametrize("recipe", [DM, DC], ids=["dm", "dc"])
+@RECIPES
 def test_a_run_costs_what_was_aimed_at(records, recipe):
     run = make_private(recipe, records, target_epsilon=8.0, **SETTINGS)
     before = run.synthetic.batch().images.detach().clone()
@@ -35,7 +42,7 @@ def test_a_run_costs_what_was_aimed_at(records, recipe):
     assert not torch.equal(before, synthetic.batch().images)
 
 
-@pytest.mark.parametrize("recipe", [DM, DC], ids=["dm", "dc"])
+@RECIPES
 def test_a_killed_run_ends_with_the_same_bytes_and_the_same_bill(records, recipe, tmp_path):
     whole = make_private(recipe, records, noise_multiplier=1.0, noise_seed=5, **SETTINGS)
     whole.condense()

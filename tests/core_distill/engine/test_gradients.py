@@ -18,6 +18,7 @@ from core_distill.engine import (
     running_on,
     squared_error,
 )
+from core_distill.engine import gradients as module
 from core_distill.engine.pieces import piece_size
 from core_distill.networks import ConvNet, batch_norm, network_factory
 from core_distill.randomness import derive_generator
@@ -50,6 +51,19 @@ def test_a_piece_is_of_all_rows_that_a_pass_takes_together(network):
     assert piece_size(Engine(piece=6), network, (1, 8, 8), 4, torch.device("cpu")) == 4
 
 
+@pytest.fixture(params=[False, True], ids=["row by row", "all rows at once"])
+def rows_together(request, monkeypatch):
+    """The rows of a piece as on a CPU, and as on a card."""
+    cut = module._pieces
+
+    def at_once(job, images):
+        return [(slice(0, len(images)), span) for row, span in cut(job, images) if row == 0]
+
+    if request.param:
+        monkeypatch.setattr(module, "_pieces", at_once)
+
+
+@pytest.mark.usefixtures("rows_together")
 @pytest.mark.parametrize("piece", [0, 1, 2, 5])
 @pytest.mark.parametrize("loss", [cross_entropy, squared_error])
 def test_every_derivative_equals_autograd_through_one_piece(network, batch, piece, loss):

@@ -19,7 +19,7 @@ def toy(**changes):
     return recipe.with_values({**values, "images": "pixels", "training_epochs": 2, "training_images": 12, **changes})
 
 
-def written_out(plan, generator):
+def written_out(plan, generator, **weights):
     """The first loss, drawn in the method's order: network, expert, ratio, batch, augmentation, frequencies."""
     method = plan.method
     network = method.new_network(generator)
@@ -32,7 +32,7 @@ def written_out(plan, generator):
     network.load_state_dict(mixed)
     size = network.classifier.in_features
     frequencies = torch.randn(method.num_frequencies, size, generator=generator)
-    loss = method.match_weight * characteristic_distance(network, real, own, frequencies)
+    loss = method.match_weight * characteristic_distance(network, real, own, frequencies, **weights)
     network = method.new_network(derive_generator(0))
     network.load_state_dict(dict(zip(names, trained, strict=True)))
     for images, labels in zip(own.images, own.labels, strict=True):
@@ -41,11 +41,20 @@ def written_out(plan, generator):
 
 
 @pytest.mark.parametrize("labels", ["hard", "soft"])
-@pytest.mark.parametrize("changes", [{}, {"match_weight": 2.0, "calibration_weight": 5.0, "augment": ""}])
-def test_the_loss_and_its_gradients_are_those_written_out(labels, changes, sampler):
-    plans = [prepare(sampler, toy(labels=labels, **changes), seed=0) for _ in range(2)]
+@pytest.mark.parametrize(
+    ("changes", "weights"),
+    [
+        ({}, {}),
+        (
+            {"match_weight": 2.0, "calibration_weight": 5.0, "augment": ""},
+            {"amplitude_weight": 0.9, "phase_weight": 0.2},
+        ),
+    ],
+)
+def test_the_loss_and_its_gradients_are_those_written_out(labels, changes, weights, sampler):
+    plans = [prepare(sampler, toy(labels=labels, **changes, **weights), seed=0) for _ in range(2)]
     ours = next(plans[0].method.episode(plans[0].synthetic, derive_generator(7)))
-    theirs = written_out(plans[1], derive_generator(7))
+    theirs = written_out(plans[1], derive_generator(7), **weights)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     ours.backward()
     theirs.backward(inputs=list(plans[1].synthetic.parameters()))

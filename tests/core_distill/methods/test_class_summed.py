@@ -5,12 +5,12 @@ import functools
 import pytest
 import torch
 
-from core_distill.augment import Dsa, no_augment
-from core_distill.matching import gradient_distance
+from core_distill.augment import Dsa
+from core_distill.matching import gradient_distance, layerwise_cosine, mean_gradient
+from core_distill.matching.gradient_distances import angle_and_difference
 from core_distill.matching.gradients import class_sum_distance
 from core_distill.methods import ClassSummedMatching
 from core_distill.randomness import derive_generator
-from core_distill.synthetic import HardLabels, Pixels, SyntheticSet
 from core_distill.training import fit
 
 
@@ -20,38 +20,34 @@ def matching(sampler, new_network):
     return functools.partial(ClassSummedMatching, **values)
 
 
-@pytest.fixture
-def synthetic(sampler):
-    batch = sampler.by_class(2, derive_generator(3))
-    return SyntheticSet(
-        Pixels(batch.images.flatten(0, 1)),
-        HardLabels(batch.labels.flatten(), 3),
-        classes=[0, 1, 2],
-        num_classes=3,
-        images_per_class=2,
-        mean=[0.5],
-        std=[0.25],
-    )
+def tripled(network, batch):
+    return tuple(3 * value for value in mean_gradient(network, batch))
 
 
-def naive_episode(method, synthetic, generator, losses):
+PAPER = {"signal": mean_gradient, "distance": layerwise_cosine, "learning_rate": 0.01}
+OTHER = {"signal": tripled, "distance": angle_and_difference, "learning_rate": 0.2}
+
+
+def naive_episode(method, synthetic, generator, losses, *, signal, distance, learning_rate):
     """The same draws, with the loss of each step given."""
     network = method.new_network(generator)
     for number, loss in enumerate(losses):
-        real = method.real.by_class(4, generator)
-        yield loss(network, *method.augment(real, synthetic.by_class(), generator))
+        real, own = method.augment(method.real.by_class(4, generator), synthetic.by_class(), generator)
+        yield loss(network, real, own, signal=signal, distance=distance)
         if number + 1 < len(losses):
-            settings = {"epochs": 2, "learning_rate": 0.01, "augment": method.augment.per_image}
+            settings = {"epochs": 2, "learning_rate": learning_rate, "augment": method.augment.per_image}
             fit(network, synthetic.batch(), generator=generator, **settings)
 
 
-@pytest.mark.parametrize("augment", [no_augment, Dsa()], ids=["dcc", "dsac"])
-def test_early_losses_of_early_networks_go_class_by_class(matching, synthetic, augment):
-    method = matching(augment=augment, outer_warmup=1, inner_warmup=2)
+@pytest.mark.parametrize(
+    ("changed", "values"), [({}, PAPER), ({"augment": Dsa(), **OTHER}, OTHER)], ids=["dcc", "dsac with other values"]
+)
+def test_early_losses_of_early_networks_go_class_by_class(matching, synthetic, changed, values):
+    method = matching(**changed, outer_warmup=1, inner_warmup=2)
     early = [gradient_distance, gradient_distance, class_sum_distance]
     for number, losses in enumerate([early, [class_sum_distance] * 3]):
         ours = list(method.episode(synthetic, derive_generator(number)))
-        naive = list(naive_episode(method, synthetic, derive_generator(number), losses))
+        naive = list(naive_episode(method, synthetic, derive_generator(number), losses, **values))
         assert len(ours) == 3
         for found, wanted in zip(ours, naive, strict=True):
             assert torch.equal(found, wanted)
@@ -61,7 +57,7 @@ def test_early_losses_of_early_networks_go_class_by_class(matching, synthetic, a
 def test_no_warm_up_where_either_is_none(matching, synthetic, warmup):
     method = matching(**{"outer_warmup": 5, **warmup})
     ours = list(method.episode(synthetic, derive_generator(0)))
-    naive = list(naive_episode(method, synthetic, derive_generator(0), [class_sum_distance] * 3))
+    naive = list(naive_episode(method, synthetic, derive_generator(0), [class_sum_distance] * 3, **PAPER))
     assert all(torch.equal(a, b) for a, b in zip(ours, naive, strict=True))
 
 

@@ -5,14 +5,16 @@ import itertools
 import pytest
 import torch
 
-from core_distill.augment import all_operations
+from core_distill.augment import Dsa, all_operations
 from core_distill.data.representatives import RepresentativeSampler
 from core_distill.distill import distill
 from core_distill.matching.layer_features import feature_alignment, mean_layers
 from core_distill.methods import FeatureAlignment
 from core_distill.methods import feature_alignment as module
+from core_distill.methods.query_accuracy import query_accuracy
 from core_distill.randomness import derive_generator
 from core_distill.recipes import condense, find_recipe, prepare
+from core_distill.training import fit
 
 
 def toy(**changes):
@@ -98,6 +100,34 @@ def test_the_first_loss_is_feature_alignment_of_augmented_batches(sampler):
     seen = plan.method.augment(real, plan.synthetic.by_class(), generator)
     weights = {"layer_weights": (0.1, 0.1, 1.0, 2.0), "discrimination_weight": 2.56}
     torch.testing.assert_close(found, feature_alignment(network, *seen, **weights))
+
+
+def doubled(network, batch):
+    return tuple(2 * layer for layer in mean_layers(network, batch))
+
+
+def test_every_value_reaches_the_episode(sampler, new_network, synthetic):
+    """Three losses with three epochs between them, since no spread ends anything; the last of either loop is not measured."""
+    augment = Dsa()
+    values = {"signal": doubled, "layer_weights": (0.5, 3.0), "discrimination_weight": 7.0}
+    sizes = {"batch_size": 6, "query_size": 3, "window": 2, "max_losses": 3, "max_epochs": 3, "learning_rate": 0.2}
+    spreads = {"outer_spread": 0.0, "inner_spread": 1.0}
+    method = FeatureAlignment(
+        real=sampler, queries=sampler, new_network=new_network, augment=augment, **sizes, **spreads, **values
+    )
+    losses = list(method.episode(synthetic, derive_generator(3)))
+    assert len(losses) == 3
+    generator = derive_generator(3)
+    network = new_network(generator)
+    for found in losses:
+        seen = augment(sampler.by_class(6, generator), synthetic.by_class(), generator)
+        assert torch.equal(found, feature_alignment(network, *seen, **values))
+        query_accuracy(network, sampler, 3, generator)
+        for epoch in (1, 2, 3):
+            settings = {"epochs": 1, "learning_rate": 0.2, "augment": augment.per_image}
+            fit(network, synthetic.batch(), generator=generator, **settings)
+            if epoch < 3:
+                query_accuracy(network, sampler, 3, generator)
 
 
 def test_representatives_serve_losses_alone_and_queries_are_drawn_at_random(sampler, monkeypatch):

@@ -5,11 +5,12 @@ import functools
 import pytest
 import torch
 
+from core_distill.augment import Dsa, no_augment
+from core_distill.matching import layerwise_cosine, mean_gradient
 from core_distill.matching.gradient_distances import angle_and_difference
 from core_distill.matching.gradients import multilevel_distance
 from core_distill.methods import MultilevelMatching
 from core_distill.randomness import derive_generator
-from core_distill.recipes import find_recipe, prepare
 from core_distill.training import fit
 
 
@@ -19,11 +20,20 @@ def matching(sampler, new_network):
     return functools.partial(MultilevelMatching, **values)
 
 
-@pytest.fixture
-def synthetic(sampler):
-    return prepare(
-        sampler, find_recipe("dc", images_per_class=2).with_values({"width": 4, "depth": 2}), seed=0
-    ).synthetic
+def squared(network, batch):
+    return tuple(value.square() for value in mean_gradient(network, batch))
+
+
+def naive_episode(
+    method, synthetic, generator, epochs, *, augment=no_augment, learning_rate=0.01, momentum=0.5, **loss
+):
+    """A loss before each training, which takes the next of `epochs`, and one at the end."""
+    network = method.new_network(generator)
+    settings = {"learning_rate": learning_rate, "momentum": momentum, "augment": augment.per_image}
+    for number in (*epochs, 0):
+        seen = augment(method.real.by_class(4, generator), synthetic.by_class(), generator)
+        yield multilevel_distance(network, *seen, **{"distance": angle_and_difference, **loss})
+        fit(network, synthetic.batch(), epochs=number, generator=generator, **settings)
 
 
 @pytest.mark.parametrize(
@@ -31,17 +41,18 @@ def synthetic(sampler):
 )
 def test_the_episode_is_the_loop_of_the_paper(matching, synthetic, schedule, epochs):
     method = matching(inner_schedule=schedule)
-    ours = list(method.episode(synthetic, derive_generator(1)))
-    generator = derive_generator(1)
-    network = method.new_network(generator)
-    for number, found in enumerate(ours):
-        real = method.real.by_class(4, generator)
-        wanted = multilevel_distance(network, real, synthetic.by_class(), distance=angle_and_difference)
-        assert torch.equal(found, wanted)
-        if number < len(epochs):
-            settings = {"epochs": epochs[number], "learning_rate": 0.01, "momentum": 0.5}
-            fit(network, synthetic.batch(), generator=generator, **settings)
-    assert len(ours) == 4
+    ours = method.episode(synthetic, derive_generator(1))
+    naive = naive_episode(method, synthetic, derive_generator(1), epochs)
+    assert all(torch.equal(a, b) for a, b in zip(ours, naive, strict=True))
+
+
+def test_every_value_reaches_the_loop(matching, synthetic):
+    values = {"augment": Dsa(), "signal": squared, "distance": layerwise_cosine, "between_classes": 0.3}
+    values |= {"learning_rate": 0.2}
+    method = matching(inner_schedule=(2,), network_momentum=0.8, **values)
+    ours = method.episode(synthetic, derive_generator(1))
+    naive = naive_episode(method, synthetic, derive_generator(1), (2, 2, 2), momentum=0.8, **values)
+    assert all(torch.equal(a, b) for a, b in zip(ours, naive, strict=True))
 
 
 def test_the_published_schedule(sampler, new_network):
