@@ -48,5 +48,5 @@ def tiny_recipe(request) -> Recipe:
     recipe = {"dc": dc, "dm": dm, "dsa": dsa}[request.param](images_per_class=2, data="digits", schedule="cpu")
     values = {"steps": 4, "batch_size": 4, "width": 4, "depth": 2}
     if request.param != "dm":
-        values |= {"outer_steps": 2, "inner_steps": 1}
+        values |= {"outer_steps": 2, "inner_epochs": 1}
     return recipe.with_values(values)

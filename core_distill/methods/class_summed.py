@@ -26,7 +26,7 @@ class ClassSummedMatching:
     Args:
         batch_size: real images a class and step.
         outer_steps: losses an episode, each on the network as trained so far.
-        inner_steps: epochs the network trains on the synthetic set between two losses.
+        inner_epochs: epochs the network trains on the synthetic set between two losses.
         learning_rate: of plain SGD, by which the network trains on the synthetic set.
         outer_warmup, inner_warmup: loss `i` of network `o` is class by class while `o < outer_warmup` and `i < inner_warmup`.
     """
@@ -42,14 +42,14 @@ class ClassSummedMatching:
     distance: Distance = layerwise_cosine
     batch_size: int = 256
     outer_steps: int = 10
-    inner_steps: int = 50
+    inner_epochs: int = 50
     learning_rate: float = 0.01
     outer_warmup: int = 250
     inner_warmup: int = 10
     _networks: Count = field(init=False, repr=False, compare=False, default_factory=Count)
 
     def __post_init__(self) -> None:
-        check_from_zero(self, "inner_steps", "learning_rate")
+        check_from_zero(self, "inner_epochs", "learning_rate")
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One network's life: `outer_steps` losses."""
@@ -65,7 +65,7 @@ class ClassSummedMatching:
                 fit(
                     network,
                     synthetic.batch(generator=generator),
-                    epochs=self.inner_steps,
+                    epochs=self.inner_epochs,
                     learning_rate=self.learning_rate,
                     augment=self.augment.per_image,
                     generator=generator,

@@ -21,7 +21,7 @@ class GradientMatching:
     Args:
         batch_size: real images a class and step.
         outer_steps: losses an episode, each on the network as trained so far.
-        inner_steps: epochs the network trains on the synthetic set between two losses.
+        inner_epochs: epochs the network trains on the synthetic set between two losses.
         learning_rate: of plain SGD, by which the network trains on the synthetic set.
     """
 
@@ -35,11 +35,11 @@ class GradientMatching:
     signal: Signal = mean_gradient
     batch_size: int = 256
     outer_steps: int = 10
-    inner_steps: int = 50
+    inner_epochs: int = 50
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
-        check_from_zero(self, "inner_steps", "learning_rate")
+        check_from_zero(self, "inner_epochs", "learning_rate")
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """One network's life: `outer_steps` losses."""
@@ -52,7 +52,7 @@ class GradientMatching:
                 fit(
                     network,
                     synthetic.batch(generator=generator),
-                    epochs=self.inner_steps,
+                    epochs=self.inner_epochs,
                     learning_rate=self.learning_rate,
                     augment=self.augment.per_image,
                     generator=generator,

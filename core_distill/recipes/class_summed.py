@@ -38,7 +38,7 @@ def _paper(images_per_class: int) -> Recipe:
             ClassSummedMatching,
             batch_size=256,
             outer_steps=outer,
-            inner_steps=inner,
+            inner_epochs=inner,
             outer_warmup=250,
             inner_warmup=10,
         ),
@@ -57,7 +57,7 @@ def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:
             "steps": 300,
             "batch_size": 64,
             "outer_steps": 10,
-            "inner_steps": 5,
+            "inner_epochs": 5,
             "outer_warmup": 7,
             "image_learning_rate": 1.0,
         }

@@ -10,7 +10,7 @@ from core_distill.synthetic.initialise import clustered_images, noise, real_imag
 
 _NETWORKS = 1_000
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
-"""Outer and inner steps by images per class, from the released code; other budgets take the next smaller entry."""
+"""Outer steps and inner epochs by images per class, from the released code; other budgets take the next smaller entry."""
 
 
 def dc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
@@ -18,7 +18,7 @@ def dc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -
     recipe = _paper(images_per_class)
     if schedule == "paper":
         return recipe
-    changed = recipe.with_values({"steps": 300, "batch_size": 64, "inner_steps": 5, "image_learning_rate": 1.0})
+    changed = recipe.with_values({"steps": 300, "batch_size": 64, "inner_epochs": 5, "image_learning_rate": 1.0})
     return changed.because("CPU schedule: 300 steps, batch 64, 5 inner epochs, SGD 1.0, untuned; else as released")
 
 
@@ -39,8 +39,8 @@ def _paper(images_per_class: int) -> Recipe:
     return Recipe(
         name="dc",
         paper="Dataset Condensation with Gradient Matching, arXiv 2006.05929",
-        source="released code: 1,000 networks, batch 256, SGD 0.1 momentum 0.5, outer and inner steps by budget",
-        method=functools.partial(GradientMatching, batch_size=256, outer_steps=outer, inner_steps=inner),
+        source="released code: 1,000 networks, batch 256, SGD 0.1 momentum 0.5, outer steps and inner epochs by budget",
+        method=functools.partial(GradientMatching, batch_size=256, outer_steps=outer, inner_epochs=inner),
         images_per_class=images_per_class,
         steps=_NETWORKS * outer,
         augment=no_augment,
@@ -55,7 +55,7 @@ def _hurried(recipe: Recipe) -> Recipe:
         {
             "steps": 300,
             "batch_size": 64,
-            "inner_steps": 10,
+            "inner_epochs": 10,
             "learning_rate": 0.05,
             "image_learning_rate": 0.3,
             "decay": "cosine",

@@ -44,7 +44,7 @@ def examples(sizes=(9, 4, 12, 7, 1)):
 
 def toy(name):
     recipe = find_recipe(name, images_per_class=2, data="fashion-mnist", schedule="cpu")
-    small = {"steps": STEPS, "batch_size": 5, "width": 4, "depth": 2, "inner_steps": 2, "outer_steps": 2}
+    small = {"steps": STEPS, "batch_size": 5, "width": 4, "depth": 2, "inner_epochs": 2, "outer_steps": 2}
     return recipe.with_values({key: value for key, value in small.items() if key in recipe.values()} | CASES[name])
 
 

@@ -27,7 +27,8 @@ def one_thread():
 
 def trace(name):
     recipe = find_recipe(name, images_per_class=2, data="digits", schedule="cpu")
-    values = {"steps": 6, "batch_size": 16, "width": 8, "outer_steps": 3, "inner_steps": 2}
+    values = {"steps": 6, "batch_size": 16, "width": 8, "outer_steps": 3}
+    values["inner_epochs" if "outer_steps" in recipe.values() else "inner_steps"] = 2
     recipe = recipe.with_values({key: value for key, value in values.items() if key in recipe.values()})
     losses = []
     plan = prepare(load_data("digits").train, recipe, seed=0)

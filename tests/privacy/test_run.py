@@ -20,9 +20,9 @@ from privacy.experiment import AuditPlan, PrivateExperiment, run_private_experim
 
 TINY = {"initialise": "noise", "steps": 6, "batch_size": 5, "width": 4, "depth": 2}
 DM = dm(images_per_class=2, data="digits", schedule="cpu").with_values(TINY)
-DC = dc(images_per_class=2, data="digits", schedule="cpu").with_values({**TINY, "outer_steps": 3, "inner_steps": 1})
+DC = dc(images_per_class=2, data="digits", schedule="cpu").with_values({**TINY, "outer_steps": 3, "inner_epochs": 1})
 DCC = dcc(images_per_class=2, data="digits", schedule="cpu").with_values(
-    {**TINY, "outer_steps": 3, "inner_steps": 1, "outer_warmup": 1, "inner_warmup": 1}
+    {**TINY, "outer_steps": 3, "inner_epochs": 1, "outer_warmup": 1, "inner_warmup": 1}
 )
 MULTILEVEL = multilevel(images_per_class=2, data="digits", schedule="cpu").with_values(
     {**TINY, "outer_steps": 3, "inner_schedule": (1,)}

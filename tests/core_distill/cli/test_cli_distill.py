@@ -104,7 +104,7 @@ def test_piped_output_is_plain(stillroom):
 
 def test_options_reach_the_experiment(stillroom):
     options = ["--labels", "soft", "--recipe", "dc", "--seed", 7, "--precision", "float16", "--out", "mine"]
-    loops = ["--set", "outer_steps=1", "--set", "inner_steps=1"]
+    loops = ["--set", "outer_steps=1", "--set", "inner_epochs=1"]
     stillroom("distill", "digits", *TINY, *options, *loops, "--schedule", "paper", "--no-baselines")
     identity = json.loads(Path("mine/run.json").read_text())
     assert identity["seed"] == 7

@@ -16,7 +16,7 @@ from core_distill.training import fit
 
 @pytest.fixture
 def matching(sampler, new_network):
-    values = {"real": sampler, "new_network": new_network, "batch_size": 4, "outer_steps": 3, "inner_steps": 2}
+    values = {"real": sampler, "new_network": new_network, "batch_size": 4, "outer_steps": 3, "inner_epochs": 2}
     return functools.partial(ClassSummedMatching, **values)
 
 

@@ -52,7 +52,7 @@ def naive_episode(method, synthetic, generator, shift):
     ids=["dc", "dsa", "another signal"],
 )
 def test_every_loss_and_gradient_is_that_of_the_loop_in_plain_autograd(exact, synthetic, augment, signal, shift):
-    values = {"batch_size": 4, "outer_steps": 3, "inner_steps": 2, "learning_rate": 0.1}
+    values = {"batch_size": 4, "outer_steps": 3, "inner_epochs": 2, "learning_rate": 0.1}
     method = GradientMatching(**exact, augment=augment, signal=signal, **values)
     pixels = synthetic.double().images.pixels
     naive = naive_episode(method, synthetic, derive_generator(0), shift)

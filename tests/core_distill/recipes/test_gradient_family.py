@@ -21,7 +21,7 @@ def test_published_values_of_dcc(name, images_per_class, loops):
     recipe = find_recipe(name, images_per_class=images_per_class, data="cifar10")
     assert recipe.method.func is ClassSummedMatching
     values = recipe.values()
-    assert (values["outer_steps"], values["inner_steps"]) == loops
+    assert (values["outer_steps"], values["inner_epochs"]) == loops
     assert values["steps"] == 1_000 * loops[0]
     expected = {"outer_warmup": 250, "inner_warmup": 10, "batch_size": 256, "image_learning_rate": 0.1, "momentum": 0.5}
     assert {key: values[key] for key in expected} == expected
@@ -146,8 +146,8 @@ def test_the_cpu_schedule_says_what_it_changes(name):
         "batch_size",
         "classes_at_once",
         "image_learning_rate",
+        "inner_epochs",
         "inner_schedule",
-        "inner_steps",
         "network_images",
         "outer_steps",
         "outer_warmup",

@@ -46,7 +46,7 @@ def test_an_unknown_name_lists_the_known(name):
         ("steps", 60.0, 60),
         ("steps", "2e3", 2000),
         ("batch_size", "32", 32),
-        ("inner_steps", 3, 3),
+        ("inner_epochs", 3, 3),
         ("image_learning_rate", "0.5", 0.5),
         ("image_learning_rate", 2, 2.0),
         ("momentum", "1e-1", 0.1),
@@ -99,7 +99,7 @@ def test_values_land_where_they_work(recipe):
         {
             "steps": "7",
             "batch_size": "8",
-            "inner_steps": "9",
+            "inner_epochs": "9",
             "width": "10",
             "norm": "none",
             "labels": "soft",
@@ -112,7 +112,7 @@ def test_values_land_where_they_work(recipe):
     assert changed.initialise is noise
     assert changed.augment == Dsa(operations=("flip", "crop"))
     assert changed.method.func is GradientMatching
-    assert changed.method.keywords == {"batch_size": 8, "outer_steps": 10, "inner_steps": 9}
+    assert changed.method.keywords == {"batch_size": 8, "outer_steps": 10, "inner_epochs": 9}
     assert changed.network.keywords == {"width": 10, "norm": NORMS["none"]}
     network = network_factory(changed.network, (1, 8, 8), 10)(derive_generator(0))
     assert network.blocks[0].out_channels == 10
@@ -199,7 +199,7 @@ def test_what_a_recipe_is_called_and_does_cannot_be_set(name, recipe):
         ("augment", "flip,spin", r"unknown DSA operations \['spin'\]"),
         ("steps", "0", "steps must be at least 1, got 0"),
         ("images_per_class", "0", "images_per_class must be at least 1, got 0"),
-        ("inner_steps", "-1", "inner_steps must be a whole number from 0 up, like 50, got '-1'"),
+        ("inner_epochs", "-1", "inner_epochs must be a whole number from 0 up, like 50, got '-1'"),
         ("width", -2, "width must be a whole number from 0 up"),
         ("image_learning_rate", "-1", r"image_learning_rate must be at least 0, got -1\.0"),
         ("label_learning_rate", -0.1, r"label_learning_rate must be at least 0, got -0\.1"),
@@ -241,7 +241,7 @@ def test_a_description_says_everything(recipe):
             "images": "pixels",
             "images_per_class": 10,
             "initialise": "noise",
-            "inner_steps": 50,
+            "inner_epochs": 50,
             "label_learning_rate": 0.1,
             "labels": "hard",
             "learn_step_size": False,

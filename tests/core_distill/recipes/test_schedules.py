@@ -20,7 +20,7 @@ NO_FLIP = "color,crop,cutout,scale,rotate"
 def test_loops_of_dc_and_dsa_by_budget(name, images_per_class, outer, inner):
     recipe = find_recipe(name, images_per_class=images_per_class)
     assert recipe.method.func is GradientMatching
-    assert (recipe.values()["outer_steps"], recipe.values()["inner_steps"]) == (outer, inner)
+    assert (recipe.values()["outer_steps"], recipe.values()["inner_epochs"]) == (outer, inner)
     assert recipe.steps == 1_000 * outer
 
 
@@ -104,7 +104,7 @@ def test_the_cpu_schedule_changes_sizes_and_says_so(name, beside):
     cpu = find_recipe(name, images_per_class=10, data="mnist", schedule="cpu")
     changed = {key for key, value in cpu.values().items() if value != paper.values()[key]}
     assert beside <= changed
-    assert changed - beside <= {"steps", "batch_size", "inner_steps", "image_learning_rate"}
+    assert changed - beside <= {"steps", "batch_size", "inner_epochs", "image_learning_rate"}
     assert cpu.steps < paper.steps
     assert "CPU schedule" in cpu.source
     for value in (cpu.steps, cpu.values()["batch_size"], cpu.image_learning_rate):

@@ -41,7 +41,7 @@ def _recipe_of(kind="pixels", *, images_per_class=8, labels="hard", **values):
     base = dm(images_per_class=images_per_class, data="digits", schedule="cpu")
     if LABEL_MODES[labels].learned:
         base = dc(images_per_class=images_per_class, data="digits", schedule="cpu")
-        toy |= {"outer_steps": 1, "inner_steps": 1}
+        toy |= {"outer_steps": 1, "inner_epochs": 1}
     return base.with_values({"images": kind, "labels": labels, **toy})
 
 
