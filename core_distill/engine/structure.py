@@ -28,7 +28,10 @@ _others: "WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Structure]]" = Weak
 
 
 def structure_of(network: nn.Module, shape: tuple[int, ...]) -> Structure:
-    """Found once for each kind of network, or each network of no known kind, by a pass on the meta device."""
+    """Found once for each kind of network, or each network of no known kind, by a pass on the meta device.
+
+    Raises `ValueError` for a network that has a layer under two names.
+    """
     kind = kind_of(network)
     if kind is not None:
         return _of_kind(kind, shape)
@@ -57,6 +60,7 @@ def _of_kind(kind: FreshNetworks, shape: tuple[int, ...]) -> Structure:
 def _measured(network: nn.Module, shape: tuple[int, ...]) -> Structure:
     from torch.utils.flop_counter import FlopCounterMode  # brings triton, which takes a moment
 
+    _refuse_layers_of_two_names(network)
     state = {name: torch.empty_like(value, device="meta") for name, value in network.state_dict().items()}
     was_training = network.training
     network.eval()  # batch statistics of a single image would be refused
@@ -69,6 +73,17 @@ def _measured(network: nn.Module, shape: tuple[int, ...]) -> Structure:
     finally:
         network.train(was_training)
     return Structure(max(1, seen.numbers), float(counter.get_total_flops()))
+
+
+def _refuse_layers_of_two_names(network: nn.Module) -> None:
+    """`functional_call` would leave tensors in the place of their parameters, which then no longer learn (torch 2.15)."""
+    names: dict[nn.Module, str] = {}
+    for name, layer in network.named_modules(remove_duplicate=False):
+        first = names.setdefault(layer, name)
+        if first != name and any(True for _ in layer.parameters()):
+            raise ValueError(
+                f"{type(network).__name__} has one layer as {first} and as {name}: keep one, and make the other a property"
+            )
 
 
 class _Largest(TorchDispatchMode):
