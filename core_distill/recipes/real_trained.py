@@ -60,7 +60,10 @@ _FASTER = 20.0
 
 
 def idc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
-    """IDC (arXiv 2205.14959): networks trained on real images; `data` chooses distance, rate and what networks see."""
+    """IDC (arXiv 2205.14959): networks trained on real images; `data` chooses distance, rate and what networks see.
+
+    The released code scales its rate by the square of the images' side over 32; for other data than the published it is not.
+    """
     return _idc(images_per_class, data, _values(data), schedule)
 
 
