@@ -122,6 +122,9 @@ def _update(
     synthetic: "SyntheticSet", optimizer: torch.optim.Optimizer, learned: list[Tensor], loss: Tensor, *, first: bool
 ) -> None:
     optimizer.zero_grad()
+    if not isinstance(loss, Tensor) or loss.shape != ():
+        found = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"a method yields losses that are scalar tensors, got {found}")
     if not loss.requires_grad:
         raise ValueError("the loss does not depend on anything that is learned")
     loss.backward(inputs=learned)

@@ -39,7 +39,7 @@ def moment_distance(network: nn.Module, real: Batch, synthetic: Batch, *, covari
 
 @dataclass(frozen=True, kw_only=True)
 class MomentMatching:
-    """Every plain field is a value that `with_values` and `--set` know."""
+    """Every plain field is a value that `with_values` knows. Batches are grouped by class, `(k, n, *shape)`."""
 
     real: RealData
     new_network: NetworkFactory
@@ -61,7 +61,11 @@ class MomentMatching:
 def main() -> None:
     data = load_data("digits")
     recipe = dataclasses.replace(
-        dm(images_per_class=2, data="digits", schedule="cpu"), name="moments", method=functools.partial(MomentMatching)
+        dm(images_per_class=2, data="digits", schedule="cpu"),
+        name="moments",
+        paper="none yet",
+        source="DM's CPU schedule where nothing else is said",
+        method=functools.partial(MomentMatching),
     ).with_values({"steps": 30, "width": 16, "losses": 2})
     protocol = Protocol(network=recipe.network, num_networks=2, epochs=60)
     for images in ("pixels", "multi-formation"):

@@ -137,10 +137,8 @@ def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, obj
     data, recipe, screen = experiment.data, experiment.recipe, console()
     what = "images" if len(data.train.image_shape) == 3 else "examples"
     screen.print(f"{data.name}: {len(data.train)} training {what}, {len(data.class_names)} classes", markup=False)
-    screen.print(
-        f"{recipe.name}: {recipe.paper}; {schedule} schedule (stillroom recipes {recipe.name} tells its values)",
-        markup=False,
-    )
+    values = f"stillroom recipes {recipe.name} --data {data.name} --ipc {recipe.images_per_class}"
+    screen.print(f"{recipe.name}: {recipe.paper}; {schedule} schedule ({values} tells its values)", markup=False)
     if changes:
         screen.print(f"changed here: {', '.join(f'{name}={value}' for name, value in changes.items())}", markup=False)
     if data.whitening:

@@ -7,7 +7,7 @@ from core_distill.augment import dsa_for
 from core_distill.matching.bayesian import Divergence, forward_kl, reverse_kl, wasserstein
 from core_distill.methods import BayesianPseudocoreset
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, nearest_budget, told_of
 from core_distill.training.expert_settings import ExpertTraining
 
 
@@ -48,7 +48,7 @@ def bpc_reverse_kl(*, images_per_class: int, data: str = "", schedule: Schedule 
     if _values(images_per_class).special:
         recipe = recipe.with_values({"samples": 10})
     recipe = _scheduled(recipe, schedule, steps=200, samples=12, rate=1000.0, batch_size=100)
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     return recipe.with_values({"noise": 0.003}).because(
         f"{recipe.source}; draws of noise 0.003, which point further along the difference of gradients than those of 0.01"
@@ -107,7 +107,7 @@ _TUNED = "tried on digits' validation part"
 def _scheduled(
     recipe: Recipe, schedule: Schedule, *, steps: int, samples: int, rate: float, batch_size: int = 256
 ) -> Recipe:
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = recipe.with_values(
         {

@@ -9,7 +9,7 @@ from core_distill.methods import CharacteristicMatching
 from core_distill.recipes.optimizers import adam, cosine, sgd
 from core_distill.recipes.pixel_rates import adam_rate, sgd_rate
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, told_of
 from core_distill.synthetic.multi_formation import MultiFormation
 from core_distill.training.expert_settings import ExpertTraining
 
@@ -60,7 +60,7 @@ def ncfm(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
             num_experts=20, training_epochs=60, training_rate=0.01, training_momentum=0.9, training_batch_size=128
         ),
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return _by_sgd(paper) if data == "cifar100" and 10 <= images_per_class < 50 else paper
     changed = paper.with_values(
         {

@@ -5,7 +5,7 @@ import functools
 from core_distill.augment import dsa_for
 from core_distill.methods.class_summed import ClassSummedMatching
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, nearest_budget
+from core_distill.recipes.schedules import Schedule, is_paper, nearest_budget
 from core_distill.synthetic.initialise import real_images
 
 _NETWORKS = 1_000
@@ -50,7 +50,7 @@ def _paper(images_per_class: int) -> Recipe:
 
 
 def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = recipe.with_values(
         {

@@ -6,7 +6,7 @@ from core_distill.methods import ConvexifiedGradients
 from core_distill.recipes.labels import soft
 from core_distill.recipes.optimizers import adabelief
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 
 _DEPARTURES = (
     "departures: learned labels are probabilities (rate untuned) for free regression targets, ReLU for softplus of slope 60, "
@@ -50,7 +50,7 @@ def rcig(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
         image_learning_rate=3e-3,
         label_learning_rate=3e-3,
     ).with_values({"width": 128, "widening": 2, "norm": "none"})
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     changed = paper.with_values(
         {

@@ -8,7 +8,7 @@ from core_distill.methods import DifficultyAlignment
 from core_distill.recipes.flat_trajectories import CPU_SOURCE, CPU_TRAINING, RADIUS
 from core_distill.recipes.labels import soft_teacher
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, nearest_budget, told_of
 from core_distill.recipes.trajectory_matching import TABLED, WHITENED, mtt
 from core_distill.synthetic.initialise import real_images, recognised_images
 from core_distill.training.expert_settings import ExpertTraining
@@ -78,7 +78,7 @@ def datm(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
         initialise=real_images if (data, budget) in _STARTS_ANYWHERE else recognised_images,
         momentum=_MOMENTUM,
     )
-    return _small(recipe, values) if schedule == "cpu" else _full(recipe, values, data)
+    return _small(recipe, values) if not is_paper(schedule) else _full(recipe, values, data)
 
 
 def _full(recipe: Recipe, values: dict[str, float], data: str) -> Recipe:

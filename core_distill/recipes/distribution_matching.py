@@ -5,7 +5,7 @@ import functools
 from core_distill.augment import dsa_for
 from core_distill.methods import DistributionMatching
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 
 
 def dm(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
@@ -24,7 +24,7 @@ def dm(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -
         augment=dsa_for(data),
         image_learning_rate=rate,
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     rate = 10.0 if data == "fashion-mnist" else 3.0
     changed = paper.with_values({"steps": 600, "batch_size": 64, "image_learning_rate": rate})

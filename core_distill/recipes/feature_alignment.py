@@ -5,7 +5,7 @@ import functools
 from core_distill.methods import FeatureAlignment
 from core_distill.recipes.optimizers import halvings
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 from core_distill.synthetic.initialise import noise, real_images
 
 
@@ -31,7 +31,7 @@ def cafe(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
         image_learning_rate=0.1,
         decay=halvings,
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     changed = paper.with_values(
         {

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, nearest_budget, told_of
 from core_distill.recipes.trajectory_matching import TABLED, mtt
 
 RADIUS = 0.01
@@ -53,7 +53,7 @@ def ftd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
         "ftd", paper="Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation, arXiv 2211.11004"
     )
     training = {"training_radius": RADIUS, "training_gap_weight": values.training_gap_weight}
-    if schedule == "cpu":
+    if not is_paper(schedule):
         changed = recipe.with_values(training | CPU_TRAINING | {"average": 0.9})
         return changed.because(
             f"{CPU_SOURCE}; the average's decay is 0.9, for 100 steps; untuned; else as published, whitening apart"

@@ -5,7 +5,7 @@ import functools
 from core_distill.augment import dsa_for, no_augment
 from core_distill.methods import GradientMatching
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, nearest_budget
+from core_distill.recipes.schedules import Schedule, is_paper, nearest_budget
 from core_distill.synthetic.initialise import clustered_images, noise, real_images
 
 _NETWORKS = 1_000
@@ -16,7 +16,7 @@ _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50:
 def dc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """DC (arXiv 2006.05929): noise initialisation, no augmentation. `data` changes nothing."""
     recipe = _paper(images_per_class)
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = recipe.with_values({"steps": 300, "batch_size": 64, "inner_epochs": 5, "image_learning_rate": 1.0})
     return changed.because("CPU schedule: 300 steps, batch 64, 5 inner epochs, SGD 1.0, untuned; else as released")
@@ -31,7 +31,7 @@ def dsa(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
         "dsa", paper="Dataset Condensation with Differentiable Siamese Augmentation, arXiv 2102.08259"
     )
     recipe = recipe.with_values({"augment": ",".join(dsa_for(data).operations), "initialise": real_images})
-    return recipe if schedule == "paper" else _hurried(recipe)
+    return recipe if is_paper(schedule) else _hurried(recipe)
 
 
 def _paper(images_per_class: int) -> Recipe:

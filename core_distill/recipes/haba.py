@@ -7,7 +7,7 @@ from collections.abc import Callable
 from core_distill.methods.adversarial import Adversarial
 from core_distill.recipes.optimizers import adam
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, nearest_budget, told_of
 from core_distill.recipes.trajectory_matching import WHITENED, mtt
 from core_distill.synthetic.hallucinated_bases import HallucinatedBases
 from core_distill.types import Method
@@ -29,7 +29,7 @@ def haba(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
         images=functools.partial(HallucinatedBases.starting_at, hallucinators=5),
         momentum=_MOMENTUM,
     )
-    return _paper(recipe, data) if schedule == "paper" else _cpu(recipe)
+    return _paper(recipe, data) if is_paper(schedule) else _cpu(recipe)
 
 
 def _cpu(recipe: Recipe) -> Recipe:

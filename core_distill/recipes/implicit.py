@@ -5,7 +5,7 @@ import functools
 from core_distill.methods import ImplicitDifferentiation
 from core_distill.recipes.optimizers import adam
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 
 
 def lorraine(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
@@ -35,7 +35,7 @@ def lorraine(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
         image_learning_rate=0.01,
         label_learning_rate=0.01,
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     changed = paper.with_values(
         {

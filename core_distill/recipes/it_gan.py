@@ -6,7 +6,7 @@ import functools
 from core_distill.recipes.distribution_matching import dm
 from core_distill.recipes.optimizers import adam
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 from core_distill.synthetic.latents import Latents
 
 _PAPER = "Synthesizing Informative Training Samples with GAN, arXiv 2204.07513"
@@ -33,7 +33,7 @@ def it_gan(*, images_per_class: int, data: str = "", schedule: Schedule = "paper
         "trained here in place of BigGAN, latents for a budget of images in place of every training image, no term that "
         "holds images near those inverted; Adam and the generator's values are ours, untuned"
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     values = {"latent": 32, "most_latents": 4, "generator_width": 32, "generator_steps": 800, "inversion_steps": 40}
     changed = paper.with_values({**values, "steps": 150, "batch_size": 64, "image_learning_rate": 0.01})

@@ -6,7 +6,7 @@ from core_distill.methods import KernelInducingPoints
 from core_distill.recipes.labels import soft
 from core_distill.recipes.optimizers import adam, cosine
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 
 _COLOUR = ("cifar10", "cifar100", "svhn")
 
@@ -31,7 +31,7 @@ def kip(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
         momentum=0.9,
         image_learning_rate=rate,
     ).with_values({"network": "mlp", "hidden": (1024,)})
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     changed = paper.with_values(
         {"steps": 1_000, "regularisation": 0.1, "image_learning_rate": 0.3 * rate, "decay": cosine}
@@ -66,7 +66,7 @@ def kip_conv(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
         image_learning_rate=0.04,
         label_learning_rate=0.04,
     ).with_values({"norm": "none", "depth": 3})
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     view = 1 if data == "digits" else 4
     values = {"steps": 60, "batch_size": 5, "depth": 2, "view": view, "regularisation": 0.1}

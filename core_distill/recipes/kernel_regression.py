@@ -7,7 +7,7 @@ from core_distill.methods import KernelRegression
 from core_distill.recipes.labels import soft
 from core_distill.recipes.optimizers import adam, cosine
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 
 _DEPARTURES = (
     "departures: Adam for LAMB, learned labels are probabilities (rate untuned) for free regression targets, instance norm "
@@ -47,7 +47,7 @@ def frepo(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
         image_learning_rate=3e-4,
         label_learning_rate=3e-4,
     ).with_values({"widening": 2})
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     changed = paper.with_values(
         {"steps": 1_000, "batch_size": 256, "widening": 1, "image_learning_rate": 0.03, "label_learning_rate": 0.01}

@@ -6,7 +6,7 @@ import functools
 from core_distill.recipes.distribution_matching import dm
 from core_distill.recipes.optimizers import adam
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 from core_distill.synthetic.shared_decoders import SharedDecoders
 
 _PAPER = "Dataset Condensation with Latent Space Knowledge Factorization and Sharing, arXiv 2208.10494"
@@ -30,7 +30,7 @@ def kfs(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
         "released and the paper's sizes and rates were not at hand, so these are ours, untuned: 3 decoders of three "
         "convolutions, codes of 6 channels and a quarter of the sides, Adam 0.003, DM's 20,000 steps of 256 and DSA"
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     changed = paper.with_values({"steps": 160, "batch_size": 64, "image_learning_rate": 0.01})
     return changed.because(

@@ -9,7 +9,7 @@ from core_distill.methods import LabelDistillation, RidgeLabelDistillation
 from core_distill.recipes.labels import soft
 from core_distill.recipes.optimizers import adam, cosine
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, told_of
 from core_distill.types import Method
 
 _PAPER = "Flexible Dataset Distillation: Learn Labels Instead of Images, arXiv 2006.08572"
@@ -76,7 +76,7 @@ def _method_values(images_per_class: int, data: str) -> dict[str, Any]:
 
 
 def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = recipe.with_values(
         {

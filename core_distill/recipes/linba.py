@@ -5,7 +5,7 @@ import functools
 from core_distill.methods import UnrolledTraining
 from core_distill.recipes.optimizers import adam, clipped_sgd
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, told_of
 from core_distill.synthetic.addressable_memory import AddressableMemory
 from core_distill.synthetic.initialise import noise, real_images
 
@@ -38,7 +38,7 @@ def linba(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
         momentum=0.5,
         step_size=0.01,
     )
-    return recipe if schedule == "paper" else _cpu(recipe)
+    return recipe if is_paper(schedule) else _cpu(recipe)
 
 
 def _cpu(recipe: Recipe) -> Recipe:

@@ -6,7 +6,7 @@ import functools
 from core_distill.augment import no_augment
 from core_distill.recipes.distribution_matching import dm
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 from core_distill.synthetic.initialise import noise, real_images
 from core_distill.synthetic.low_rank import LowRank
 
@@ -21,7 +21,7 @@ def low_rank(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
     """
     base = dm(images_per_class=images_per_class, data=data)
     recipe = dataclasses.replace(base.renamed("low-rank", paper=_PAPER), images=_images(2))
-    return _paper(recipe, data) if schedule == "paper" else _cpu(recipe)
+    return _paper(recipe, data) if is_paper(schedule) else _cpu(recipe)
 
 
 def _images(rank: int) -> functools.partial[LowRank]:

@@ -6,7 +6,7 @@ from core_distill.methods import UnrolledTraining
 from core_distill.recipes.labels import soft
 from core_distill.recipes.optimizers import adam
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 from core_distill.recipes.step_sizes import each
 from core_distill.synthetic.initialise import noise, real_images
 
@@ -44,7 +44,7 @@ def maclaurin(*, images_per_class: int, data: str = "", schedule: Schedule = "pa
         optimizer=adam,
         momentum=0.9,
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     groups = min(5, images_per_class)
     changed = recipe.with_values(

@@ -4,7 +4,7 @@ import functools
 
 from core_distill.methods.multilevel import MultilevelMatching
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, nearest_budget
+from core_distill.recipes.schedules import Schedule, is_paper, nearest_budget
 from core_distill.synthetic.initialise import noise
 
 _NETWORKS = 1_000
@@ -15,7 +15,7 @@ _LOSSES = {1: 1, 10: 10, 20: 20, 30: 30, 40: 40, 50: 50}
 def multilevel(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """Jiang et al. (arXiv 2208.00311), all three parts: "Ours-MDA" of the released code. `data` changes nothing."""
     recipe = _paper(images_per_class)
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = recipe.with_values(
         {

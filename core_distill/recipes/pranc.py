@@ -5,7 +5,7 @@ import functools
 
 from core_distill.recipes.distribution_matching import dm
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 from core_distill.synthetic.random_basis import RandomBasis
 
 _PAPER = "PRANC: Pseudo RAndom Networks for Compacting deep models, arXiv 2206.08464"
@@ -25,7 +25,7 @@ def pranc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
         "are combined so, of smooth orthonormal random ones, half as many as pixels; white noise, as the paper's bases are, "
         "is smoothness=0; DM's released values otherwise: its rates fit, since the basis is orthonormal"
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     cpu = dm(images_per_class=images_per_class, data=data, schedule="cpu")
     values = {"steps": 450, "batch_size": 64, "image_learning_rate": cpu.image_learning_rate}

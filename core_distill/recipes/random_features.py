@@ -5,7 +5,7 @@ import functools
 from core_distill.methods import RandomFeatureRegression
 from core_distill.recipes.optimizers import adabelief
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule
+from core_distill.recipes.schedules import Schedule, is_paper
 
 _DEPARTURES = (
     "departures: steps are counted, for early stopping on a part of the training images; no learned linear map between "
@@ -33,7 +33,7 @@ def rfad(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
         image_learning_rate=1e-3,
         label_learning_rate=1e-3,
     ).with_values({"width": 256, "norm": "none"})
-    if schedule == "paper":
+    if is_paper(schedule):
         return paper
     values = {"steps": 400, "batch_size": 256, "num_networks": 2, "width": 128, "image_learning_rate": 0.02}
     changed = paper.with_values(values | {"temperature_rate": 0.05, "norm": "instance"})

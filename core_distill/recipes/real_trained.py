@@ -12,7 +12,7 @@ from core_distill.methods.real_trained import RealTrainedMatching
 from core_distill.recipes.batches import representative
 from core_distill.recipes.pixel_rates import sgd_rate
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, told_of
 from core_distill.synthetic import Pixels
 from core_distill.synthetic.initialise import clustered_images, real_images
 from core_distill.synthetic.multi_formation import MultiFormation
@@ -70,7 +70,7 @@ def idc(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") 
 def dream(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """DREAM (arXiv 2302.14416): IDC on representative real images. `data` as for `idc`."""
     recipe = _representative(_paper(images_per_class, data, _values(data)))
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = _shortened(recipe, steps=240).with_values({"batch_size": 64, "network_batch_size": 64, "candidates": 256})
     return changed.because(
@@ -89,7 +89,7 @@ def idc_i(*, images_per_class: int, data: str = "", schedule: Schedule = "paper"
 def acc_dd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
     """Acc-DD (arXiv 2212.06152): IDC on early-stage networks with perturbed weights. `data` as for `idc`."""
     recipe = _accelerated(_paper(images_per_class, data, _values(data)), data)
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = _shortened(recipe, steps=200).with_values({"training_images": 4_000})
     return changed.because(f"{_shortened_source(changed)}; 5 experts of 2 epochs of 4,000 images")
@@ -97,7 +97,7 @@ def acc_dd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper
 
 def _idc(images_per_class: int, data: str, values: _Values, schedule: Schedule) -> Recipe:
     recipe = _paper(images_per_class, data, values)
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = _shortened(recipe, steps=300)
     return changed.because(_shortened_source(changed))

@@ -1,10 +1,17 @@
 """The two schedules that every recipe has, and which published values they start from."""
 
 from collections.abc import Collection, Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 Schedule = Literal["paper", "cpu"]
 """`paper`: the published values; `cpu`: the same method sized for minutes on two cores."""
+
+
+def is_paper(schedule: Schedule) -> bool:
+    """Whether the published values are asked for; `ValueError` for a schedule that does not exist."""
+    if schedule not in get_args(Schedule):
+        raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {schedule!r}")
+    return schedule == "paper"
 
 
 def nearest_budget(budgets: Iterable[int], images_per_class: int) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, told_of
 from core_distill.recipes.unrolled import SOFTENED, sldd
 from core_distill.synthetic.initialise import noise, real_images
 
@@ -32,7 +32,7 @@ def sldd_text(*, images_per_class: int, data: str = "", schedule: Schedule = "pa
         "sldd-text", paper="Soft-Label Dataset Distillation and Text Dataset Distillation, arXiv 1910.02551"
     )
     recipe = recipe.with_values({"network": "text-cnn", "inner_steps": 1, "inner_epochs": 5})
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = recipe.with_values(
         {

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from core_distill.augment import dsa_for
 from core_distill.methods import TrajectoryMatching
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, nearest_budget, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, nearest_budget, told_of
 from core_distill.training.expert_settings import ExpertTraining
 
 
@@ -104,7 +104,7 @@ def _paper(images_per_class: int, data: str) -> Recipe:
 
 
 def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = recipe.with_values(
         {

@@ -6,7 +6,7 @@ from core_distill.augment import Dsa, dsa_for
 from core_distill.methods import TruncatedTraining
 from core_distill.recipes.optimizers import adam
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, told_of
 from core_distill.synthetic.initialise import noise, real_images
 
 _CHANGES = ("flip", "rotate")
@@ -33,7 +33,7 @@ def rat_bptt(*, images_per_class: int, data: str = "", schedule: Schedule = "pap
         optimizer=adam,
         momentum=0.9,
     )
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     slots = min(5, images_per_class)
     changed = recipe.with_values(

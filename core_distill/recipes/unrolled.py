@@ -7,7 +7,7 @@ from core_distill.methods import UnrolledTraining
 from core_distill.recipes.labels import soft
 from core_distill.recipes.optimizers import adam, cosine
 from core_distill.recipes.recipe import Recipe
-from core_distill.recipes.schedules import Schedule, told_of
+from core_distill.recipes.schedules import Schedule, is_paper, told_of
 from core_distill.recipes.step_sizes import each
 from core_distill.synthetic.initialise import noise, real_images
 
@@ -70,15 +70,15 @@ def sldd(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
     trains any network with cross-entropy.
     """
     recipe = dd(images_per_class=images_per_class, data=data, schedule=schedule)
-    rate = _LABEL_RATE if schedule == "paper" else recipe.image_learning_rate
+    rate = _LABEL_RATE if is_paper(schedule) else recipe.image_learning_rate
     recipe = dataclasses.replace(recipe, labels=soft, label_learning_rate=rate)
-    told = SOFTENED if schedule == "paper" else f"are probabilities that start at 0.9 for their class, by Adam {rate:g}"
+    told = SOFTENED if is_paper(schedule) else f"are probabilities that start at 0.9 for their class, by Adam {rate:g}"
     renamed = recipe.renamed("sldd", paper="Soft-Label Dataset Distillation, arXiv 1910.02551")
     return renamed.because(f"{recipe.source}; labels {told}")
 
 
 def _scheduled(recipe: Recipe, schedule: Schedule) -> Recipe:
-    if schedule == "paper":
+    if is_paper(schedule):
         return recipe
     changed = dataclasses.replace(
         recipe,

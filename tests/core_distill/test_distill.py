@@ -62,6 +62,19 @@ def test_a_method_without_losses_is_refused_instead_of_running_for_ever():
         distill(Shrink(0), synthetic, sgd(synthetic), steps=1, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("loss", "told"), [(lambda pixels: pixels.sum((1, 2, 3)), r"a tensor \(2,\)"), (lambda pixels: 0.5, "float")]
+)
+def test_a_loss_that_is_no_scalar_tensor_is_told(loss, told):
+    class Odd:
+        def episode(self, synthetic, generator):
+            yield loss(synthetic.images.pixels)
+
+    synthetic = a_set()
+    with pytest.raises(ValueError, match=f"losses that are scalar tensors, got {told}"):
+        distill(Odd(), synthetic, sgd(synthetic), steps=1, seed=0)
+
+
 def test_steps_below_one_are_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         distill(Shrink(), a_set(), sgd(a_set()), steps=0, seed=0)

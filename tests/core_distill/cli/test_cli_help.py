@@ -68,6 +68,7 @@ def test_a_command_shows_an_example_and_every_argument(name, stillroom, group):
     assert said.code == 0
     assert "Example" in said.out
     assert said.out.count(f"stillroom {name}") >= 2, "the usage and at least one example"
+    assert "\\" not in said.out
     told = unbroken(said.out)
     command = group.get_command(click.Context(group), name)
     for parameter in command.params:

@@ -6,7 +6,7 @@ from core_distill.augment import dsa_for
 from core_distill.methods import DistributionMatching, GradientMatching
 from core_distill.networks import network_factory
 from core_distill.randomness import derive_generator
-from core_distill.recipes import find_recipe
+from core_distill.recipes import RECIPES, find_recipe
 
 ALL_SIX = "color,crop,cutout,flip,scale,rotate"
 NO_FLIP = "color,crop,cutout,scale,rotate"
@@ -109,3 +109,10 @@ def test_the_cpu_schedule_changes_sizes_and_says_so(name, beside):
     assert "CPU schedule" in cpu.source
     for value in (cpu.steps, cpu.values()["batch_size"], cpu.image_learning_rate):
         assert f"{value:,}" in cpu.source
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("schedule", ["Paper", "published", None])
+def test_there_are_two_schedules(name, schedule):
+    with pytest.raises(ValueError, match=f"schedule must be one of paper, cpu, got {schedule!r}"):
+        RECIPES[name](images_per_class=10, schedule=schedule)
