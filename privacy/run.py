@@ -68,9 +68,9 @@ class PrivateRun:
     def _check_charged(self, progress: Progress) -> None:
         if self.data.num_draws != self.ledger.num_releases:
             raise ValueError(
-                f"{self.data.num_draws} samples of the private data were drawn and {self.ledger.num_releases} releases "
-                f"charged: {type(self.method).__name__} does not send all real images through its signal, so nothing "
-                "protects them; give its losses signal=self.signal"
+                f"samples drawn of the private data: {self.data.num_draws}, releases charged: "
+                f"{self.ledger.num_releases}; {type(self.method).__name__} does not send all real images through its "
+                "signal, so nothing protects them: give its losses signal=self.signal"
             )
 
 

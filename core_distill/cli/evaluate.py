@@ -254,8 +254,10 @@ def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path |
     told = released.metadata.get("data")
     made_from: dict[str, Any] = told if isinstance(told, dict) else {}
     if not data and not {"name", "digest"} <= made_from.keys():
-        known = f"of {made_from['name']} only the name, as private sets do" if "name" in made_from else "not"
-        raise ValueError(f"{artefact} says {known} what it was made from; name the data to test on")
+        told = "does not say what it was made from"
+        if "name" in made_from:
+            told = f"names {made_from['name']} without a digest to know it by, as private sets do"
+        raise ValueError(f"{artefact} {told}; name the data to test on")
     splits = load_data(data or str(made_from["name"]), data_dir=data_dir)
     if not data and splits.digest != made_from["digest"]:
         raise ValueError(f"{splits.name} here is not what the artefact was made from; name the data to test on")

@@ -78,7 +78,7 @@ def datm(*, images_per_class: int, data: str = "", schedule: Schedule = "paper")
         initialise=real_images if (data, budget) in _STARTS_ANYWHERE else recognised_images,
         momentum=_MOMENTUM,
     )
-    return _small(recipe, values) if not is_paper(schedule) else _full(recipe, values, data)
+    return _full(recipe, values, data) if is_paper(schedule) else _small(recipe, values)
 
 
 def _full(recipe: Recipe, values: dict[str, float], data: str) -> Recipe:

@@ -108,7 +108,10 @@ def test_evaluate_names_a_release_that_does_not_say_its_data(stillroom, finished
     save_artefact(tmp_path / "bare", synthetic, metadata={})
     said = stillroom("evaluate", tmp_path / "bare")
     assert said.code == 2
-    assert "says not what it was made from; name the data to test on" in said.error
+    assert "does not say what it was made from; name the data to test on" in said.error
+    save_artefact(tmp_path / "private", synthetic, metadata={"data": {"name": "digits"}})
+    said = stillroom("evaluate", tmp_path / "private")
+    assert "names digits without a digest to know it by, as private sets do; name the data to test on" in said.error
     assert stillroom("evaluate", tmp_path / "bare", "digits", "--epochs", 1, "--networks", 1).code == 0
     save_artefact(tmp_path / "other", synthetic, metadata={"data": {"name": "digits", "digest": "0" * 16}})
     said = stillroom("evaluate", tmp_path / "other")

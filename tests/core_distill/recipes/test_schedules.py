@@ -112,6 +112,13 @@ def test_the_cpu_schedule_changes_sizes_and_says_so(name, beside):
 
 
 @pytest.mark.parametrize("name", RECIPES)
+def test_a_cpu_schedule_says_that_values_were_tried_or_that_it_is_untuned(name):
+    """By one of two words, which tables of accuracies look for."""
+    source = find_recipe(name, images_per_class=10, data="fashion-mnist", schedule="cpu").source
+    assert "validation" in source or "untuned" in source
+
+
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("schedule", ["Paper", "published", None])
 def test_there_are_two_schedules(name, schedule):
     with pytest.raises(ValueError, match=f"schedule must be one of paper, cpu, got {schedule!r}"):
