@@ -9,6 +9,7 @@ from core_distill.checkpoint import Checkpoint
 from core_distill.data.representatives import RepresentativeSampler
 from core_distill.networks import FreshNetworks
 from core_distill.recipes import IMAGE_STARTS, LABEL_MODES, RECIPES, find_recipe, prepare, run_plan
+from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.storage import decode_artefact, encode_artefact
 
 SEES_NO_LABELS = ("cafe", "dm", "it-gan", "kfs", "low-rank", "pranc")
@@ -148,6 +149,22 @@ def test_representatives_are_drawn_or_refused(name, sampler, monkeypatch):
     plan = prepare(sampler, toy(name, "pixels", batches="representative"), seed=0)
     run_plan(plan, steps=1, seed=0)
     assert choices
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_episodes_hand_the_set_their_generator(name, sampler, monkeypatch):
+    """What a parametrisation draws, as hallucinators for bases, is drawn anew for each loss, and the same for the same seed."""
+    handed, decode = [], SyntheticSet._decode
+
+    def recorded(self, slots, generator):
+        handed.append(generator)
+        return decode(self, slots, generator)
+
+    plan = prepare(sampler, toy(name, "pixels"), seed=1)
+    monkeypatch.setattr(SyntheticSet, "_decode", recorded)
+    run_plan(plan, steps=3, seed=1)
+    assert len(handed) >= 1
+    assert None not in handed
 
 
 def check(recipe, sampler, tmp_path, networks):

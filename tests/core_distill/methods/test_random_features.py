@@ -92,6 +92,20 @@ def test_the_temperature_follows_its_own_gradient_and_the_loss_uses_it(sampler):
     assert plan.method._temperature.on(torch.device("cpu")).grad is None
 
 
+@pytest.mark.parametrize("logarithm", [0.0, 1.0])
+def test_the_temperatures_gradient_is_the_losss_slope(logarithm, sampler, monkeypatch):
+    taken = []
+    monkeypatch.setattr(LearnedTemperature, "step", lambda self, gradient: taken.append(gradient.item()))
+    plans = [prepare(sampler, toy(), seed=0) for _ in range(3)]
+    plans[0].method._temperature.on(torch.device("cpu")).detach().fill_(logarithm)
+    list(plans[0].method.episode(plans[0].synthetic, derive_generator(4)))
+    higher, lower = (
+        written_out(plan, platt=True, logarithm=logarithm + shift).item()
+        for plan, shift in zip(plans[1:], (1e-3, -1e-3), strict=True)
+    )
+    assert taken == [pytest.approx((higher - lower) / 2e-3, rel=1e-3)]
+
+
 def test_a_temperature_goes_on_where_it_was_saved():
     def run(temperature, gradients):
         for gradient in gradients:
