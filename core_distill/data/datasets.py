@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -120,8 +121,8 @@ def from_dataset(
 
 
 def from_tensors(
-    train: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
+    train: tuple[Tensor | np.ndarray, Tensor | np.ndarray],
+    test: tuple[Tensor | np.ndarray, Tensor | np.ndarray],
     *,
     class_names: Sequence[str] | None = None,
     name: str = "tensors",
@@ -130,19 +131,19 @@ def from_tensors(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> DataSplits:
-    """Splits of plain tensors, `(images (n, c, ...), labels (n,))` for train and for test.
+    """Splits of plain tensors or arrays, `(images (n, c, ...), labels (n,))` for train and for test.
 
     Types and ranges are as `ClassSampler` takes them. Without `class_names` the classes are called "0" up to the
     highest label. Without `mean` and `std` they are computed over train; given ones count as public: that they were not
     computed from private examples is the caller's word.
     Raises `ValueError` for unfit tensors and for a class without train examples.
     """
+    parts = (_single(train), _single(test))
     if class_names is None:
-        highest = max((int(labels.max()) for _, labels in (train, test) if labels.numel()), default=-1)
+        highest = max((int(labels.max()) for _, labels in parts if labels.numel()), default=-1)
         class_names = [str(number) for number in range(highest + 1)]
     return make_splits(
-        _single(train),
-        _single(test),
+        *parts,
         name=name,
         class_names=class_names,
         mean=mean,
@@ -152,9 +153,9 @@ def from_tensors(
     )
 
 
-def _single(examples: tuple[Tensor, Tensor]) -> Examples:
-    """Double precision as single, which is what networks have."""
-    images, labels = examples
+def _single(examples: tuple[Tensor | np.ndarray, Tensor | np.ndarray]) -> Examples:
+    """As tensors, double precision as single, which is what networks have."""
+    images, labels = (torch.as_tensor(value) for value in examples)
     return Examples(images.float() if images.dtype == torch.float64 else images, labels)
 
 

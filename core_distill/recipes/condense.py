@@ -55,8 +55,10 @@ def prepare(
     """The method, the initial synthetic set and its optimizer for a recipe on `real`, all on `device`.
 
     A recipe with experts trains them first, on `engine`, or opens those of `experts_folder`: see `train_experts`. Values
-    that the method refuses are refused before.
+    that the method refuses are refused before. Raises `TypeError` for splits, of which it is to see the train part alone.
     """
+    if not isinstance(real, ClassSampler):
+        raise TypeError(f"a ClassSampler is distilled, such as load_data(...).train; got {type(real).__name__}")
     real = real.to(device)
     experts = train_experts_for(real, recipe, folder=experts_folder, engine=engine, show=show)
     started = time.monotonic()

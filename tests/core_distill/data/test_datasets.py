@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from core_distill.data import KNOWN_SETS, from_dataset, known, load_data
+from core_distill.data import KNOWN_SETS, from_dataset, from_tensors, known, load_data
 
 IDX_NAMES = (
     "train-images-idx3-ubyte",
@@ -230,6 +230,15 @@ class Pictures(Dataset):
 
     def __getitem__(self, index):
         return self.pictures[index], index % 2
+
+
+def test_arrays_are_taken_as_tensors_are():
+    images, labels = torch.rand(8, 1, 2, 2), torch.arange(8) % 2
+    ours = from_tensors((images, labels), (images, labels))
+    arrays = (images.numpy(), labels.numpy())
+    found = from_tensors(arrays, arrays)
+    assert found.digest == ours.digest
+    assert found.class_names == ("0", "1")
 
 
 def test_a_dataset_of_tensors():

@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 
+from core_distill.data import load_data
 from core_distill.distill import distill
 from core_distill.networks import ConvNet
 from core_distill.recipes import condense, dm, initial_set, mtt, new_optimizer, prepare, sldd
@@ -16,6 +17,11 @@ def test_condense_is_prepare_and_distill(sampler, tiny_recipe):
     distill(plan.method, plan.synthetic, plan.optimizer, steps=tiny_recipe.steps, seed=5, scheduler=plan.scheduler)
     found = condense(sampler, tiny_recipe, seed=5)
     assert torch.equal(found.images.pixels, plan.synthetic.images.pixels)
+
+
+def test_of_splits_the_train_part_is_asked_for(tiny_recipe):
+    with pytest.raises(TypeError, match=r"such as load_data\(\.\.\.\)\.train; got DataSplits"):
+        condense(load_data("digits"), tiny_recipe, seed=0)
 
 
 def test_observers_see_every_step(sampler, tiny_recipe):
