@@ -37,7 +37,7 @@ _READ_BY = {
     "samples": ("--posterior",),
     "burn_in": ("--posterior",),
     "step_size": ("--posterior",),
-    "out": ("--dd-ranking", "--dc-bench", "--nas", "--posterior"),
+    "out": (_PLAIN, "--dd-ranking", "--dc-bench", "--nas", "--posterior"),
 }
 """What reads a parameter of `evaluate`; everything reads those that are not here."""
 
@@ -92,7 +92,10 @@ def evaluate(
     ] = 0.01,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the scores that are written  [default: the artefact's]", show_default=False),
+        typer.Option(
+            help="Folder where scores are written  [default: the artefact's; plain accuracy is not written]",
+            show_default=False,
+        ),
     ] = None,
     seed: Seed = 0,
     data_dir: DataDir = None,
@@ -104,7 +107,8 @@ def evaluate(
     """Score a synthetic set: train on it, test on real images.
 
     `--dd-ranking`, `--dc-bench`, `--nas` and `--posterior` may be asked for together. Each writes its scores beside the
-    artefact, to NAME.dd-ranking.json and so on, where the same command goes on if it was stopped.
+    artefact, to NAME.dd-ranking.json and so on, where the same command goes on if it was stopped. Plain accuracy is written,
+    to NAME.accuracy.json, where `--out` names a folder.
 
     Examples:
 
@@ -249,7 +253,7 @@ def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path |
     Raises `ValueError` where the artefact does not say it, or it is not what is here, and for other classes.
     """
     from core_distill.cli.whitening import told_whitening, whitened_alike
-    from core_distill.data import load_data
+    from core_distill.data import KNOWN_SETS, KNOWN_TEXTS, load_data
 
     told = released.metadata.get("data")
     made_from: dict[str, Any] = told if isinstance(told, dict) else {}
@@ -258,6 +262,10 @@ def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path |
         if "name" in made_from:
             told = f"names {made_from['name']} without a digest to know it by, as private sets do"
         raise ValueError(f"{artefact} {told}; name the data to test on")
+    if not data and made_from["name"] not in {*KNOWN_SETS, *KNOWN_TEXTS}:
+        raise ValueError(
+            f"{artefact} was made from a folder or tensors called {made_from['name']}: name the folder to test on"
+        )
     splits = load_data(data or str(made_from["name"]), data_dir=data_dir)
     if not data and splits.digest != made_from["digest"]:
         raise ValueError(f"{splits.name} here is not what the artefact was made from; name the data to test on")

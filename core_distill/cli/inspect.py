@@ -10,6 +10,8 @@ from core_distill.cli.console import console, print_table
 from core_distill.cli.run_notes import tell_not_shown
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from core_distill.synthetic import SyntheticSet
 
 _FEW = 10
@@ -61,7 +63,7 @@ def inspect(
             "images",
             f"{len(images)} of {' x '.join(map(str, images.shape[1:]))}, {_slots(synthetic.images_per_class)} a class",
         ),
-        ("values", f"{images.min():.3f} to {images.max():.3f} ({'whitened' if whitening else 'real images: 0 to 1'})"),
+        ("values", f"{images.min():.3f} to {images.max():.3f}{_scale(images, bool(whitening))}"),
         ("classes", f"{synthetic.classes.tolist()} of {synthetic.num_classes}"),
         ("stored", ", ".join(f"{name} {tuple(p.shape)}" for name, p in synthetic.named_parameters())),
         ("step size", _step_size(synthetic)),
@@ -75,6 +77,13 @@ def inspect(
         )
         console().print(f"written: {picture}{drawn}", markup=False)
         tell_not_shown(str(picture), synthetic, columns=columns, unwhiten=kept.undo if kept else None)
+
+
+def _scale(images: "Tensor", whitened: bool) -> str:
+    """What the values of `images (n, c, ...)` are beside, where there is something to say; texts have no such range."""
+    if whitened:
+        return " (whitened)"
+    return " (real images of 8 bits: 0 to 1)" if images.dim() == 4 else ""
 
 
 def _slots(count: int) -> str:

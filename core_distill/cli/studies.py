@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -114,18 +113,24 @@ class AccuracyStudy:
     architectures: "Mapping[str, Architecture]"
 
     def show(self, subject: Subject) -> None:
-        """Measure and print."""
-        import torch
+        """Measure and print; where a folder was named, write there too."""
+        from core_distill.evaluation.kept import KeptScores
 
-        from core_distill.peak_memory import Peak
-
-        rows = []
+        path, kept = None, KeptScores(None, identity={}, device=subject.device)
+        if subject.out is not None:
+            plan = {"protocol": self.protocol.describe(), "architectures": list(self.architectures)}
+            path, kept = subject.kept("accuracy", **plan)
+        rows, found = [], {}
         for name, architecture in self.architectures.items():
-            start, peak = time.monotonic(), Peak(torch.device(subject.device))
-            score = _score(name, subject, replace(self.protocol, network=architecture))
+            protocol = replace(self.protocol, network=architecture)
+            score = kept.keep(name, functools.partial(_score, name, subject, protocol))
             each = ", ".join(f"{100 * value:.1f}" for value in score.accuracies)
-            rows.append((name, str(score), each, f"{time.monotonic() - start:.0f} s", megabytes(peak.num_bytes)))
+            rows.append((name, str(score), each, *_cost(kept, name)))
+            found[name] = score.as_json()
         print_table(f"Accuracy on {subject.title}", ("network", "accuracy", "each", "evaluation", "peak memory"), rows)
+        kept.conclude(found)
+        if path is not None:
+            console().print(f"written: {path}", markup=False)
 
 
 def _score(name: str, subject: Subject, protocol: "Protocol") -> "Score":

@@ -32,17 +32,20 @@ class KeptScores:
     """The scores in a JSON file, which belongs to one evaluation, by name.
 
     Args:
+        path: of the file; None keeps them in memory alone.
         identity: what makes two evaluations the same one, as JSON values.
         device: whose memory is counted.
 
     Raises `ValueError` for a file of another evaluation, and one that is damaged.
     """
 
-    def __init__(self, path: Path, *, identity: Mapping[str, object], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, path: Path | None, *, identity: Mapping[str, object], device: torch.device | str = "cpu"
+    ) -> None:
         self._path, self._device = path, torch.device(device)
         self._content: dict[str, Any] = {"identity": json.loads(json.dumps(identity)), "scores": {}}
-        if path.exists():
-            self._go_on()
+        if path is not None and path.exists():
+            self._go_on(path)
 
     def keep(self, name: str, measure: Callable[[], Score]) -> Score:
         """The score of that name; measured and written where it is not there yet."""
@@ -69,18 +72,19 @@ class KeptScores:
         self._content["results"] = dict(results)
         self._write()
 
-    def _go_on(self) -> None:
+    def _go_on(self, path: Path) -> None:
         try:
-            content = json.loads(self._path.read_text())
+            content = json.loads(path.read_text())
             identity = content["identity"]
             for entry in content["scores"].values():
                 _ = Cost(entry["seconds"] + 0.0, entry["peak_bytes"] + 0)
                 _ = [Score(tuple(values)).mean for values in entry["accuracies"].values()]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self._path} is damaged ({error}); delete it or choose another with --out") from error
+            raise ValueError(f"{path} is damaged ({error}); delete it or choose another with --out") from error
         if identity != self._content["identity"]:
-            raise ValueError(f"{self._path} belongs to another evaluation; delete it or choose another with --out")
+            raise ValueError(f"{path} belongs to another evaluation; delete it or choose another with --out")
         self._content = content
 
     def _write(self) -> None:
-        write_atomically(self._path, (json.dumps(self._content, indent=2, sort_keys=True) + "\n").encode())
+        if self._path is not None:
+            write_atomically(self._path, (json.dumps(self._content, indent=2, sort_keys=True) + "\n").encode())

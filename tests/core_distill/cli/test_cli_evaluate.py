@@ -1,5 +1,8 @@
 """What `stillroom evaluate` does and prints."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from core_distill.cli.evaluate import _network_of
@@ -40,6 +43,41 @@ def test_evaluate_on_one_network(stillroom, finished_run):
     assert "network accuracy each evaluation peak memory" in words(said.out)
     (line,) = [line for line in said.out.splitlines() if line.startswith("  convnet, width 4, ")]
     assert len(line.split(" % ")[1].split(",")) == 2
+
+
+def test_where_a_folder_is_named_plain_accuracy_is_written_and_gone_on_with(stillroom, finished_run, monkeypatch):
+    asked = []
+
+    def record(train, test, protocol, **_):
+        asked.append(protocol)
+        return Score((0.5, 0.25))
+
+    monkeypatch.setattr("core_distill.evaluation.evaluate", record)
+    command = ("evaluate", finished_run, "--network", "mlp", "--network", "lenet", "--epochs", 7)
+    before = sorted(finished_run.iterdir())
+    assert stillroom(*command).code == 0
+    assert sorted(finished_run.iterdir()) == before
+    said = stillroom(*command, "--out", "there")
+    assert (said.code, len(asked)) == (0, 4)
+    path = Path("there/synthetic.accuracy.json")
+    assert said.out.splitlines()[-1] == f"written: {path}"
+    written = json.loads(path.read_text())
+    assert written["results"]["mlp"]["accuracies"] == [0.5, 0.25]
+    assert list(written["results"]) == ["lenet", "mlp"]
+    assert written["identity"]["plan"]["protocol"]["epochs"] == 7
+    assert stillroom(*command, "--out", "there").out == said.out
+    assert len(asked) == 4
+    other = stillroom(*command, "--seed", 1, "--out", "there")
+    assert other.code == 2
+    assert "belongs to another evaluation" in other.error
+
+
+def test_evaluate_asks_for_the_folder_that_a_set_was_made_from(stillroom, finished_run, tmp_path):
+    synthetic = SyntheticSet.load(finished_run / "synthetic.safetensors")
+    save_artefact(tmp_path / "mine", synthetic, metadata={"data": {"name": "my-images", "digest": "0" * 16}})
+    said = stillroom("evaluate", tmp_path / "mine")
+    assert said.code == 2
+    assert "was made from a folder or tensors called my-images: name the folder to test on" in said.error
 
 
 def test_evaluate_takes_every_option_of_the_network(finished_run):

@@ -19,6 +19,7 @@ def test_inspect_shows_everything(stillroom, finished_run):
     said = stillroom("inspect", finished_run)
     rows = {line.split(maxsplit=1)[0]: words(line) for line in said.out.splitlines()[2:]}
     assert rows["images"] == "images 10 of 1 x 8 x 8, 1 slot a class"
+    assert rows["values"].endswith(" (real images of 8 bits: 0 to 1)")
     assert rows["classes"] == "classes [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] of 10"
     assert rows["stored"] == "stored images.pixels (10, 1, 8, 8)"
     assert rows["tensors"] == "tensors 680 bytes"

@@ -172,7 +172,6 @@ PLAIN = "plain accuracy"
         (["--nas", "--real-accuracy", 0.9], "--real-accuracy is for --dd-ranking; leave it out for --nas"),
         (["--real-epochs", 10], f"--real-epochs is for --dd-ranking, --nas; leave it out for {PLAIN}"),
         (["--dc-bench", "--real-epochs", 3], "--real-epochs is for --dd-ranking, --nas; leave it out for --dc-bench"),
-        (["--out", "there"], f"--out is for --dd-ranking, --dc-bench, --nas, --posterior; leave it out for {PLAIN}"),
         (["--dc-bench", "--no-augment"], f"--no-augment is for {PLAIN}, --dd-ranking, --nas; leave it out for"),
         (
             ["--nas", "--network", "mlp"],
