@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,10 +14,11 @@ from core_distill.cli.options import (
     Device,
     Out,
     Piece,
-    RecipeName,
     ScheduleName,
     Seed,
     Set,
+    TypedRecipe,
+    default_folder,
     pick_device,
     pick_engine,
     pick_schedule,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def run(
     data: Data,
-    recipe: RecipeName = "dm",
+    recipe: TypedRecipe = "dm",
     memory: Annotated[int, typer.Option(min=1, help="Memory over all classes, in images whose bytes it has")] = 100,
     experiences: Annotated[int, typer.Option(min=1, help="Parts of the stream, each with its own classes")] = 5,
     strategy: Annotated[str, typer.Option(help="What replay is added to: naive, ewc or lwf")] = "naive",
@@ -68,14 +68,15 @@ def run(
     from core_distill.data import load_data
     from core_distill.engine import running_on
     from core_distill.environment import hardware, versions
-    from core_distill.recipes import find_recipe
+    from core_distill.recipes import typed_recipe
     from core_distill.run_folder import RunFolder
 
     device = pick_device(device)
     splits = load_data(data, data_dir=data_dir)
     per_class = max(memory // splits.train.num_classes, 1)
-    full = find_recipe(recipe, images_per_class=per_class, data=splits.name, schedule=pick_schedule(schedule, device))
-    full = full.with_values(read_settings(set_))
+    full = typed_recipe(recipe, images_per_class=per_class, data=splits.name, schedule=pick_schedule(schedule, device))
+    changes = read_settings(set_)
+    full = full.with_values(changes)
     protocol = StreamProtocol(
         num_experiences=experiences,
         strategy=find_strategy(strategy),
@@ -93,7 +94,7 @@ def run(
         "engine": engine.describe(),
         "versions": versions(),
     }
-    out = out or Path("runs") / f"continual-{splits.name}-{recipe}-memory{memory}-{strategy}-seed{seed}"
+    out = out or default_folder(f"continual-{splits.name}-{full.name}-memory{memory}-{strategy}-seed{seed}", changes)
     folder = RunFolder(out, identity=identity)
     with folder.given_up_on_failure(), _watching(3 * experiences) as watch, running_on(engine):
         results = compare_replay(splits, full, memory=memory, protocol=protocol, seed=seed, device=device, watch=watch)

@@ -1,7 +1,10 @@
 """A loss and a method of one's own, in one file that touches nothing of the library: they combine with all that is there.
 
 The loss compares covariances of features, class by class, beside their means; the method trains each network a little
-between its losses. Both then run on plain pixels and on images that hold four small ones each.
+between its losses. Both then run on plain pixels and on images that hold four small ones each. The command line takes the
+recipe too:
+
+    stillroom distill digits --recipe examples/own_method.py:moments_recipe
 """
 
 import dataclasses
@@ -16,7 +19,7 @@ from core_distill.augment import no_augment
 from core_distill.data import load_data
 from core_distill.engine import features
 from core_distill.evaluation import Protocol, evaluate, select_baselines
-from core_distill.recipes import condense, dm
+from core_distill.recipes import Recipe, Schedule, condense, dm
 from core_distill.synthetic import SyntheticSet
 from core_distill.training import fit
 from core_distill.types import Batch, NetworkFactory, RealData, SiameseAugment
@@ -58,15 +61,20 @@ class MomentMatching:
             fit(network, synthetic.batch(generator=generator), epochs=2, learning_rate=0.01, generator=generator)
 
 
-def main() -> None:
-    data = load_data("digits")
-    recipe = dataclasses.replace(
-        dm(images_per_class=2, data="digits", schedule="cpu"),
+def moments_recipe(*, images_per_class: int, data: str = "", schedule: Schedule = "cpu") -> Recipe:
+    """What every recipe is: a function of a budget, of the data's name and of how long there is."""
+    return dataclasses.replace(
+        dm(images_per_class=images_per_class, data=data, schedule=schedule),
         name="moments",
         paper="none yet",
-        source="DM's CPU schedule where nothing else is said",
+        source="DM's schedule where nothing else is said",
         method=functools.partial(MomentMatching),
-    ).with_values({"steps": 30, "width": 16, "losses": 2})
+    )
+
+
+def main() -> None:
+    data = load_data("digits")
+    recipe = moments_recipe(images_per_class=2, data="digits").with_values({"steps": 30, "width": 16, "losses": 2})
     protocol = Protocol(network=recipe.network, num_networks=2, epochs=60)
     for images in ("pixels", "multi-formation"):
         synthetic = condense(data.train, recipe.with_values({"images": images}), seed=0)

@@ -1,6 +1,5 @@
 """`stillroom federated`: synthetic sets beside FedAvg on the same clients, in Flower's simulation."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +16,7 @@ from core_distill.cli.options import (
     ScheduleName,
     Seed,
     Set,
+    default_folder,
     pick_engine,
     pick_schedule,
     read_settings,
@@ -71,7 +71,8 @@ def run(
 
     splits = load_data(data, data_dir=data_dir)
     full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=pick_schedule(schedule, "cpu"))
-    full = full.with_values(read_settings(set_))
+    changes = read_settings(set_)
+    full = full.with_values(changes)
     agreement = Agreement.for_recipe(splits.train, full)
     protocol = server_protocol(full, epochs=epochs)
     fedavg = FedAvgPlan(rounds=fedavg_rounds, local_epochs=local_epochs)
@@ -89,9 +90,8 @@ def run(
         "engine": engine.describe(),
         "versions": versions(),
     }
-    out = (
-        out or Path("runs") / f"federated-{splits.name}-{recipe}-ipc{full.images_per_class}-clients{clients}-seed{seed}"
-    )
+    name = f"federated-{splits.name}-{full.name}-ipc{full.images_per_class}-clients{clients}-seed{seed}"
+    out = out or default_folder(name, changes)
     folder = RunFolder(out, identity=identity)
     sizes = [len(part) for part in parts]
     console().print(f"{splits.name}: {sum(sizes)} training images over {clients} clients, {sizes}", markup=False)

@@ -15,9 +15,10 @@ from core_distill.cli.options import (
     Ipc,
     Out,
     Piece,
-    RecipeName,
     ScheduleName,
     Set,
+    TypedRecipe,
+    default_folder,
     pick_device,
     pick_engine,
     pick_protocol,
@@ -57,7 +58,7 @@ NoiseSeed = Annotated[
 
 def run(
     data: Data,
-    recipe: RecipeName = "dm",
+    recipe: TypedRecipe = "dm",
     ipc: Ipc = 10,
     epsilon: Epsilon = None,
     noise_multiplier: NoiseMultiplier = None,
@@ -92,7 +93,7 @@ def run(
         stillroom privacy fashion-mnist --recipe dm --ipc 10 --epsilon 3 --clip 20
     """
     from core_distill.data import load_data
-    from core_distill.recipes import find_recipe
+    from core_distill.recipes import typed_recipe
     from privacy.accounting import check_delta
     from privacy.experiment import PrivateExperiment, run_private_experiment
 
@@ -105,9 +106,10 @@ def run(
         constants = [0.5] * splits.train.image_shape[0]
         splits = splits.normalised(constants, constants)
     public_size = class_size or len(splits.train) // len(splits.train.classes)
-    chosen = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=pick_schedule(schedule, device))
+    chosen = typed_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=pick_schedule(schedule, device))
+    changes = read_settings(set_)
     fitting = min(int(chosen.values()["batch_size"]), public_size)
-    chosen = chosen.with_values({"initialise": "noise", "batch_size": fitting, **read_settings(set_)})
+    chosen = chosen.with_values({"initialise": "noise", "batch_size": fitting, **changes})
     experiment = PrivateExperiment(
         data=splits,
         recipe=chosen,
@@ -123,7 +125,8 @@ def run(
         audit=_audit_plan(canaries) if audit else None,
         engine=pick_engine(compute, compile_, piece, device),
     )
-    out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{chosen.images_per_class}-private-seed{seed}"
+    name = f"{splits.name}-{chosen.name}-ipc{chosen.images_per_class}-private-seed{seed}"
+    out = out or default_folder(name, changes)
     _announce(experiment, counted=class_size is None)
     tell_steps_done(out)
     _report(run_private_experiment(experiment, out, show=progress), out)

@@ -17,12 +17,13 @@ from core_distill.cli.options import (
     Ipc,
     Out,
     Piece,
-    RecipeName,
     ScheduleName,
     Seed,
     Set,
+    TypedRecipe,
     Whiten,
     chosen_kinds,
+    default_folder,
     megabytes,
     pick_device,
     pick_engine,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 def distill(
     data: Data,
-    recipe: RecipeName = "dm",
+    recipe: TypedRecipe = "dm",
     ipc: Ipc = 10,
     seed: Seed = 0,
     out: Out = None,
@@ -91,7 +92,7 @@ def distill(
     from core_distill.data import load_whitened
     from core_distill.evaluation import USUAL_BASELINES
     from core_distill.experiment import Experiment, run_experiment
-    from core_distill.recipes import find_recipe, recipes_with_experts
+    from core_distill.recipes import recipes_with_experts, typed_recipe
     from core_distill.run_folder import is_finished
     from core_distill.sharding import joined, local_device
 
@@ -101,7 +102,7 @@ def distill(
         with processes.leader_first():
             show = progress if processes.is_leader else silent
             splits = load_whitened(data, data_dir=data_dir, epsilon=whiten, show=show)
-        full = find_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
+        full = typed_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=chosen)
         changes = {**chosen_kinds(images=images, labels=labels), **read_settings(set_)}
         full = full.with_values(changes)
         experiment = Experiment(
@@ -118,7 +119,8 @@ def distill(
         if experts and not full.experts:
             raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use {recipes_with_experts()}")
         whitened = f"-whitened{whiten:g}" if whiten else ""
-        out = out or Path("runs") / f"{splits.name}-{recipe}-ipc{full.images_per_class}-seed{seed}{whitened}"
+        name = f"{splits.name}-{full.name}-ipc{full.images_per_class}-seed{seed}{whitened}"
+        out = out or default_folder(name, changes)
         done_before = is_finished(out)
         if processes.is_leader:
             _announce(experiment, chosen, changes)

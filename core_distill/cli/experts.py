@@ -71,11 +71,11 @@ def experts(
         stillroom experts fashion-mnist --number 20 --epochs 30 --set training_rate=0.01
     """
     from core_distill.data import load_whitened
-    from core_distill.recipes import expert_folder_name, find_recipe, recipes_with_experts, train_experts_for
+    from core_distill.recipes import expert_folder_name, recipes_with_experts, train_experts_for, typed_recipe
 
     device_, device = device, pick_device(device)
     splits = load_whitened(data, data_dir=data_dir, epsilon=whiten, show=progress)
-    full = find_recipe(recipe, images_per_class=1, data=splits.name, schedule=pick_schedule(schedule, device))
+    full = typed_recipe(recipe, images_per_class=1, data=splits.name, schedule=pick_schedule(schedule, device))
     if full.experts is None:
         raise ValueError(f"recipe {recipe} uses no experts; --recipe takes {recipes_with_experts()}")
     asked = {"num_experts": str(number or ""), "training_epochs": str(epochs or ""), "network": network}

@@ -1,7 +1,10 @@
 """Options that several commands share, and how their text is read."""
 
+import hashlib
+import re
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +15,9 @@ if TYPE_CHECKING:
     from core_distill.evaluation import Protocol
     from core_distill.recipes import Recipe, Schedule
 
+_LONGEST_NAME = 100
+"""Letters that a folder's name spends on changed values; file systems allow some 250 in all."""
+
 DATA_HELP = (
     "digits, fashion-mnist, mnist, cifar10, cifar100, svhn; of texts docstrings, trec6; or a folder: of one folder "
     "of images a class, of train_images.npy, train_labels.npy and the same for test, or of texts in train.csv"
@@ -19,6 +25,12 @@ DATA_HELP = (
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="The method with its published values; see stillroom recipes")
+]
+TypedRecipe = Annotated[
+    str,
+    typer.Option(
+        "--recipe", help="The method with its published values, see stillroom recipes; or FILE.py:FUNCTION of your own"
+    ),
 ]
 Ipc = Annotated[int, typer.Option("--ipc", min=1, help="Images per class")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes")]
@@ -85,9 +97,29 @@ def chosen_kinds(**kinds: str) -> dict[str, str]:
     return {name: kind for name, kind in kinds.items() if kind}
 
 
+def default_folder(name: str, changes: Mapping[str, str]) -> Path:
+    """Where a run goes that names no folder: `runs/` and its name with what it changes of its recipe, `-steps=60`.
+
+    Runs that change other values so have other folders; `images_per_class` is in the name already.
+    """
+    told = "".join(f"-{key}={changes[key]}" for key in sorted(changes) if key != "images_per_class")
+    told = re.sub(r"[^\w.,=+-]", "_", told)
+    if len(told) > _LONGEST_NAME:
+        told = f"{told[:_LONGEST_NAME]}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return Path("runs") / (name + told)
+
+
 def words(text: str) -> tuple[str, ...]:
     """`"dc, dm"` as `("dc", "dm")`, each word once."""
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def named(option: str, text: str) -> tuple[str, ...]:
+    """`words`; `ValueError` that names the option where there is none."""
+    found = words(text)
+    if not found:
+        raise ValueError(f"{option} takes names with commas, got {text!r}")
+    return found
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

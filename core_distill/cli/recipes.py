@@ -10,7 +10,10 @@ from core_distill.cli.options import Ipc
 
 def recipes(
     name: Annotated[
-        str, typer.Argument(help="One recipe, to see all its values instead of the list", show_default=False)
+        str,
+        typer.Argument(
+            help="One recipe, or FILE.py:FUNCTION, to see all its values instead of the list", show_default=False
+        ),
     ] = "",
     data: Annotated[str, typer.Option(help="The data whose values are shown, with a NAME")] = "fashion-mnist",
     ipc: Ipc = 10,
@@ -58,12 +61,12 @@ def _list(images_per_class: int) -> None:
 
 def _show(name: str, data: str, images_per_class: int) -> None:
     from core_distill.data import KNOWN_SETS, KNOWN_TEXTS
-    from core_distill.recipes import find_recipe
+    from core_distill.recipes import typed_recipe
     from core_distill.recipes.meanings import meanings
     from core_distill.recipes.published import published
 
-    paper = find_recipe(name, images_per_class=images_per_class, data=data)
-    short = find_recipe(name, images_per_class=images_per_class, data=data, schedule="cpu")
+    paper = typed_recipe(name, images_per_class=images_per_class, data=data)
+    short = typed_recipe(name, images_per_class=images_per_class, data=data, schedule="cpu")
     values, shorter = paper.values(), short.values()
     meaning = meanings(short) | meanings(paper)
     rows = [

@@ -33,6 +33,7 @@ from core_distill.recipes.linba import linba
 from core_distill.recipes.low_rank import low_rank
 from core_distill.recipes.maclaurin import maclaurin
 from core_distill.recipes.multilevel import multilevel
+from core_distill.recipes.own import is_own, own_recipe
 from core_distill.recipes.pranc import pranc
 from core_distill.recipes.random_features import rfad
 from core_distill.recipes.real_trained import acc_dd, dream, idc, idc_i
@@ -93,6 +94,16 @@ def find_recipe(name: str, *, images_per_class: int, data: str = "", schedule: S
     return RECIPES[name](images_per_class=images_per_class, data=data, schedule=schedule)
 
 
+def typed_recipe(name: str, *, images_per_class: int, data: str = "", schedule: Schedule = "paper") -> Recipe:
+    """The recipe that a user typed: one that `find_recipe` knows, or `FILE.py:FUNCTION` of the user's own, see `own_recipe`.
+
+    It runs that file, so a name that came in a message, as a federated server's does, goes to `find_recipe` alone.
+    """
+    if is_own(name):
+        return own_recipe(name)(images_per_class=images_per_class, data=data, schedule=schedule)
+    return find_recipe(name, images_per_class=images_per_class, data=data, schedule=schedule)
+
+
 def recipes_with_experts() -> str:
     """The names of recipes that use networks trained on the real data, as a text."""
     return ", ".join(name for name, make in sorted(RECIPES.items()) if make(images_per_class=1).experts)
@@ -127,6 +138,7 @@ __all__ = [
     "idc",
     "idc_i",
     "initial_set",
+    "is_own",
     "it_gan",
     "kfs",
     "kip",
@@ -142,6 +154,7 @@ __all__ = [
     "ncfm",
     "new_optimizer",
     "new_scheduler",
+    "own_recipe",
     "pranc",
     "prepare",
     "rat_bptt",
@@ -153,4 +166,5 @@ __all__ = [
     "sldd_text",
     "tesla",
     "train_experts_for",
+    "typed_recipe",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core_distill.cli.options import default_folder
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.storage import load_artefact
 
@@ -20,7 +21,7 @@ def words(text):
 def test_distill_writes_an_artefact_a_picture_and_results(stillroom):
     said = stillroom("distill", "digits", "--recipe", "dsa", *TINY, "--set", "outer_steps=1")
     assert (said.code, said.error) == (0, "")
-    out = Path("runs/digits-dsa-ipc1-seed0")
+    out = Path("runs/digits-dsa-ipc1-seed0-batch_size=4-outer_steps=1-steps=2-width=4")
     results = json.loads((out / "results.json").read_text())
     assert set(results["scores"]) == {"dsa", "random", "herding", "kmeans"}
     assert len(SyntheticSet.load(out / "synthetic.safetensors")) == 10
@@ -139,7 +140,45 @@ def test_the_score_of_digits_is_taken_without_flips_as_evaluate_takes_it(stillro
 
 def test_the_folder_is_named_by_what_the_recipe_has_in_the_end(stillroom):
     stillroom("distill", "digits", *TINY, "--set", "images_per_class=2", "--networks", 0)
-    assert len(SyntheticSet.load("runs/digits-dm-ipc2-seed0")) == 20
+    assert len(SyntheticSet.load("runs/digits-dm-ipc2-seed0-batch_size=4-steps=2-width=4")) == 20
+
+
+def test_a_run_with_other_values_has_another_folder(stillroom):
+    other = ("--images", "multi-formation", "--networks", 0)
+    for options in ((), ("--labels", "teacher"), ("--set", "depth=2")):
+        assert stillroom("distill", "digits", *TINY, *other, *options).code == 0
+    assert len(list(Path("runs").glob("digits-dm-ipc1-seed0*images=multi-formation*"))) == 3
+
+
+def test_a_folder_for_changed_values_is_a_short_name():
+    assert default_folder("digits-dm", {}) == Path("runs/digits-dm")
+    assert default_folder("digits-dm", {"steps": "2", "augment": "flip,crop"}) == Path(
+        "runs/digits-dm-augment=flip,crop-steps=2"
+    )
+    assert default_folder("digits-dm", {"images": "a/b c"}) == Path("runs/digits-dm-images=a_b_c")
+    long = [default_folder("digits-dm", {"spans": "1" * 300 + last}) for last in "12"]
+    assert long[0] != long[1]
+    assert max(len(folder.name) for folder in long) < 130
+
+
+def test_a_recipe_of_ones_own_is_a_function_of_a_file(stillroom):
+    Path("own.py").write_text(
+        "import dataclasses\n"
+        "from core_distill.recipes import dm\n"
+        "def mine(**values):\n"
+        "    return dataclasses.replace(dm(**values), name='mine', paper='none yet')\n"
+    )
+    said = stillroom("distill", "digits", "--recipe", "own.py:mine", *TINY)
+    assert (said.code, said.error) == (0, "")
+    assert "mine: none yet; cpu schedule" in said.out
+    results = json.loads(Path("runs/digits-mine-ipc1-seed0-batch_size=4-steps=2-width=4/results.json").read_text())
+    assert "mine" in results["scores"]
+    shown = stillroom("recipes", "own.py:mine", "--data", "digits")
+    assert (shown.code, shown.error) == (0, "")
+    assert "paper: none yet; learns images; published accuracy: not known to us" in shown.out
+    wrong = stillroom("distill", "digits", "--recipe", "own.py:other")
+    assert wrong.code == 2
+    assert "own.py:other names no function" in wrong.error
 
 
 def test_without_networks_nothing_is_scored(stillroom):

@@ -54,9 +54,10 @@ def test_the_same_command_trains_nothing_again_and_a_larger_number_adds(made, st
 def test_distill_finds_them_and_says_what_they_cost(made, stillroom, monkeypatch):
     monkeypatch.setattr("core_distill.training.expert_training.train_group", None)
     for recipe in ("mtt", "tesla"):
-        said = stillroom("distill", "digits", "--recipe", recipe, "--ipc", 1, "--networks", 0, *TINY)
+        options = ["--ipc", 1, "--networks", 0, *TINY, "--out", f"{recipe}-run"]
+        said = stillroom("distill", "digits", "--recipe", recipe, *options)
         assert (said.code, said.error) == (0, "")
-        results = json.loads(Path(f"runs/digits-{recipe}-ipc1-seed0/results.json").read_text())
+        results = json.loads(Path(f"{recipe}-run/results.json").read_text())
         trained = json.loads((folder() / "seconds.json").read_text())
         assert results["expert_seconds"] == round(sum(trained.values()), 1)
         assert results["distillation_seconds"] > 0
@@ -71,12 +72,12 @@ def test_distill_trains_them_where_there_are_none(stillroom):
 
 
 def test_experts_of_something_else_are_refused(made, stillroom):
-    arguments = ["digits", "--recipe", "mtt", "--ipc", 1, "--networks", 0, *TINY, "--experts", folder()]
+    arguments = ["digits", "--recipe", "mtt", "--ipc", 1, "--networks", 0, *TINY, "--experts", folder(), "--out", "run"]
     said = stillroom("distill", *arguments, "--set", "width=5")
     assert said.code == 2
     assert "is an expert of something else (network.options.width is 4, now 5)" in said.error
     assert "choose another folder for these experts" in said.error
-    assert not Path("runs/digits-mtt-ipc1-seed0/run.json").exists(), "the run's folder is given up again"
+    assert not Path("run/run.json").exists(), "the run's folder is given up again"
 
 
 def test_the_folder_of_a_run_is_no_place_for_experts(stillroom, finished_run):
