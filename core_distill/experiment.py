@@ -56,12 +56,7 @@ class Experiment:
     def __post_init__(self) -> None:
         check_baselines(self.baselines)
         check_precision(self.precision)
-        asked, smallest = self.recipe.images_per_class, int(self.data.train.class_sizes.min())
-        if asked > smallest:
-            raise ValueError(
-                f"{asked} images a class were asked for, and the smallest class of {self.data.name} has {smallest} to train "
-                "on: ask for fewer"
-            )
+        self.data.require_images(self.recipe.images_per_class)
 
     def identity(self) -> dict[str, object]:
         """What makes two runs the same run, as JSON values."""

@@ -21,7 +21,7 @@ from core_distill.identity import differences, told
 from core_distill.jobs import run_jobs
 from core_distill.networks import NETWORKS, networks_for
 from core_distill.partials import wrapped
-from core_distill.recipes import RECIPES, expert_folder_name
+from core_distill.recipes import RECIPES, expert_folder_name, is_own
 from core_distill.recipes.schedules import Schedule
 
 _PLAN, _RESULTS = "plan.json", "results.json"
@@ -36,7 +36,8 @@ class AccuracyPlan:
 
     Args:
         data, data_dir: see `load_data`.
-        recipes: names; more may join a later call in the same folder. None is every recipe whose network reads such data.
+        recipes: names, as `typed_recipe` takes them; more may join a later call in the same folder. None is every recipe
+            whose network reads such data.
         budgets: images a class.
         minutes: of distillation for each row; steps are counted before, so the time is met within the noise of the
             machine. 0 runs each recipe for its own steps.
@@ -65,7 +66,8 @@ class AccuracyPlan:
     changes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, chosen, known in (("recipe", self.recipes, RECIPES), ("network", (self.network,), ("", *NETWORKS))):
+        named = [name for name in self.recipes if not is_own(name)]
+        for what, chosen, known in (("recipe", named, RECIPES), ("network", (self.network,), ("", *NETWORKS))):
             unknown = sorted(set(chosen) - set(known))
             if unknown:
                 raise ValueError(
@@ -108,9 +110,11 @@ def run_accuracy(
     its own `rows/NAME/row.json` as soon as it is measured.
 
     `plan.json` says which benchmark the folder holds, `results.json` its results. Where the latter is deleted, rows that
-    were measured are found again. Raises `ValueError` for a folder of another benchmark, and where a file is damaged.
+    were measured are found again. Raises `ValueError` for a folder of another benchmark, where a file is damaged, and
+    for more images a class than there are real ones.
     """
     data = load_whitened(plan.data, data_dir=plan.data_dir, epsilon=plan.whiten)
+    data.require_images(max(plan.budgets))
     fitting = networks_for(data.train.image_shape)
     plan = dataclasses.replace(plan, network=plan.network or next(iter(fitting)))
     _refuse_unknown(plan, out)

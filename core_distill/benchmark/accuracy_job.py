@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import glob
 import json
 import math
 import subprocess
@@ -22,7 +23,7 @@ from core_distill.experiment import Experiment, run_experiment
 from core_distill.files import write_atomically
 from core_distill.networks import NETWORKS, Architecture
 from core_distill.peak_memory import Peak
-from core_distill.recipes import Recipe, find_recipe, prepare, train_experts_for
+from core_distill.recipes import Recipe, prepare, train_experts_for, typed_recipe
 from core_distill.recipes.recipe import PARTS
 from core_distill.recipes.values import keywords, read
 from core_distill.synthetic.storage import load_artefact
@@ -35,6 +36,9 @@ _PROGRAM = (
 _MANY, _SHARES = 1_000_000, (0.025, 0.1)
 """Steps of the run that is looked at first, and shares of a row's minutes to count how long a step takes, first and again;
 this time is not counted."""
+
+_STEPS = "steps.json"
+"""In a row's folder: how many steps its minutes are worth."""
 
 _FEWEST, _LONGEST = 3, 5
 """Steps that are counted at least, and how many times the planned time counting may take."""
@@ -64,7 +68,17 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.what}-ipc{self.images_per_class}-seed{self.seed}"
+        return f"{self._of_any_seed}{self.seed}"
+
+    @property
+    def other_seeds(self) -> str:
+        """A pattern of the names that the same row has for whatever seed."""
+        return f"{glob.escape(self._of_any_seed)}*"
+
+    @property
+    def _of_any_seed(self) -> str:
+        what = Path(self.what).name.replace(":", "-")  # a recipe of one's own is a path and a function
+        return f"{what}-ipc{self.images_per_class}-seed"
 
     @property
     def folder(self) -> Path:
@@ -124,7 +138,7 @@ def answer() -> None:
 
 def recipe_of(job: Job) -> Recipe:
     """The recipe of a job, with those of its changes that the recipe has, also by what another change brings along."""
-    recipe = find_recipe(job.what, images_per_class=job.images_per_class, data=job.data, schedule=job.schedule)
+    recipe = typed_recipe(job.what, images_per_class=job.images_per_class, data=job.data, schedule=job.schedule)
     left = dict(job.changes)
     while known := {name: value for name, value in left.items() if name in recipe.values()}:
         parts = {name: value for name, value in known.items() if name in PARTS} or known
@@ -169,16 +183,24 @@ class _Counted(NamedTuple):
 def _counted(job: Job, recipe: Recipe, data: DataSplits) -> _Counted:
     """What is counted once and kept: a row that goes on has as many steps as when it began.
 
-    How many there are decides what the row compiles, so a first look at very many says of how many the second one is.
+    One that another seed was counted for takes as many steps as that, so that seeds differ by nothing else.
     """
-    path = job.folder / "steps.json"
+    path = job.folder / _STEPS
     if path.exists():
         return _Counted(**json.loads(path.read_text()))
+    others = sorted(job.folder.parent.glob(f"{job.other_seeds}/{_STEPS}"))
+    counted = _Counted(json.loads(others[0].read_text())["steps"]) if others else _looked_at(job, recipe, data)
+    write_atomically(path, json.dumps(counted._asdict()).encode())
+    return counted
+
+
+def _looked_at(job: Job, recipe: Recipe, data: DataSplits) -> _Counted:
+    """How many steps decides what the row compiles, so a first look at very many says of how many the second one is."""
+    _tell(job, f"counting how many steps {job.minutes:g} minutes are worth")
     counted = _Counted(_MANY)
     for share in _SHARES:
         ended, started = _ended(job, replace(recipe, steps=counted.steps), data, window=60 * share * job.minutes)
         counted = _Counted(steps_for(job.minutes, ended), max(started, counted.start_seconds))
-    write_atomically(path, json.dumps(counted._asdict()).encode())
     return counted
 
 
@@ -215,6 +237,7 @@ def _distilled(job: Job) -> dict[str, Any]:
     recipe, data = recipe_of(job), _data(job)
     counted = _counted(job, recipe, data) if job.minutes else _Counted(recipe.steps)
     recipe = replace(recipe, steps=counted.steps)
+    _tell(job, f"steps: {recipe.steps:,}")
     experiment = Experiment(
         data=data, recipe=recipe, seed=job.seed, device=job.device, protocol=None, baselines=(), engine=_engine(job)
     )
@@ -240,6 +263,7 @@ def _baseline(job: Job) -> dict[str, Any]:
     data = _data(job)
     size = job.images_per_class * len(data.train.classes) * (math.prod(data.train.image_shape) + 1)
     start, peak = time.monotonic(), Peak(torch.device(job.device))
+    _tell(job, "choosing real images")
     with running_on(replace(_engine(job), precision="float32")):
         (selection,) = select_baselines(
             data.train.to(job.device),
@@ -258,8 +282,14 @@ def _scored(job: Job, batch: Batch, data: DataSplits) -> dict[str, Any]:
         network=evaluation_network(job), num_networks=job.networks, epochs=job.epochs, augment=dsa_for(data.name)
     )
     start = time.monotonic()
+    _tell(job, f"training {job.networks} networks on {len(batch.labels):,} images")
     score = evaluate(batch, data.test.to(job.device), protocol, seed=job.seed, engine=_engine(job))
     return {"accuracy": score.as_json(), "evaluation_seconds": round(time.monotonic() - start, 1)}
+
+
+def _tell(job: Job, what: str) -> None:
+    """Say what a row is at, to who looks at the command's errors: rows take minutes and are written when they are done."""
+    sys.stderr.write(f"{job.name}: {what}\n")
 
 
 def _data(job: Job) -> DataSplits:

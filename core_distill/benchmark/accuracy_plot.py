@@ -33,6 +33,8 @@ def draw(found: Sequence[Line]) -> bytes:
     for line in done:
         if line.kind == "baseline":
             by_minutes.axhline(100 * line.accuracy, color=colours[line.what], linewidth=0.8, linestyle=":")
+            place = {"xy": (1, 100 * line.accuracy), "xycoords": by_minutes.get_yaxis_transform(), "ha": "right"}
+            by_minutes.annotate(_name(line, done), color=colours[line.what], fontsize=7, va="bottom", **place)
     for panel in (by_bytes, by_minutes):
         panel.grid(alpha=0.3)
         panel.margins(x=0.15)
@@ -49,17 +51,22 @@ def minutes(line: Line) -> float:
     return sum(line.mean(name) or 0.0 for name in ("seconds", "expert_seconds", "start_seconds")) / 60
 
 
+def _name(line: Line, found: Sequence[Line]) -> str:
+    """With images a class, where several numbers of them were asked for."""
+    budgets = {other.images_per_class for other in found if other.kind != "baseline"}
+    return f"{line.what}, {line.images_per_class}" if len(budgets) > 1 else line.what
+
+
 def _points(panel: Any, found: Sequence[Line], places: Sequence[float], colours: dict[str, str]) -> None:
     """Each line with its spread at its place, and its name where no other one is; with images a class where they differ."""
     from adjustText import adjust_text
 
-    texts, budgets = [], len({line.images_per_class for line in found if line.kind != "baseline"})
+    texts = []
     for line, x in zip(found, places, strict=True):
         marker, y = "x" if line.kind == "baseline" else "o", 100 * line.accuracy
         style = {"color": colours[line.what], "marker": marker, "markersize": 5, "elinewidth": 0.7, "alpha": 0.7}
         panel.errorbar([x], [y], yerr=100 * line.spread, linestyle="", **style)
-        name = f"{line.what}, {line.images_per_class}" if budgets > 1 else line.what
-        texts.append(panel.text(x, y, name, fontsize=7, color=colours[line.what]))
+        texts.append(panel.text(x, y, _name(line, found), fontsize=7, color=colours[line.what]))
     if texts:
         heights = [100 * line.accuracy for line in found]
         arrow = {"arrowstyle": "-", "color": "grey", "linewidth": 0.4}

@@ -8,7 +8,7 @@ import typer
 from core_distill.cli.benchmark_accuracy import accuracy
 from core_distill.cli.console import console, print_table, progress
 from core_distill.cli.extras import install_hint
-from core_distill.cli.options import Compile, Device, numbers, pick_device, typed_command, words
+from core_distill.cli.options import Compile, Device, named, numbers, pick_device, typed_command
 
 benchmark = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +27,7 @@ def root() -> None:
 
 @benchmark.command()
 def speed(
-    work: Annotated[str, typer.Option(help="What to time, with commas; all of it by default", show_default=False)] = "",
+    work: Annotated[str, typer.Option(help="What to time, with commas; all: all of it")] = "all",
     ipc: Annotated[str, typer.Option("--ipc", help="Images per class; others vary around the first value")] = "10,1,50",
     classes: Annotated[str, typer.Option(help="Numbers of classes; others vary around the first")] = "10,100",
     side: Annotated[str, typer.Option(help="Image sides in pixels; others vary around the first")] = "28",
@@ -70,7 +70,7 @@ def speed(
     from core_distill.benchmark.report import table
 
     plan = Plan(
-        work=words(work) or tuple(WORK),
+        work=tuple(WORK) if work == "all" else named("--work", work),
         size=Size(width=width, batch_real=batch_real, real_images=real_images, test_images=test_images),
         values={
             "num_classes": numbers("--classes", classes),
@@ -79,7 +79,7 @@ def speed(
             "side": numbers("--side", side),
         },
         rounds=rounds,
-        precisions=words(compute),
+        precisions=named("--compute", compute),
         compiled=compiled,
         peers=tuple(peer),
         memory=memory,

@@ -20,6 +20,7 @@ from core_distill.cli.options import (
     ScheduleName,
     Set,
     Whiten,
+    named,
     numbers,
     pick_device,
     pick_engine,
@@ -34,10 +35,8 @@ def accuracy(
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "fashion-mnist",
     recipes: Annotated[
         str,
-        typer.Option(
-            "--recipes", help="Names with commas; every one that fits the data by default", show_default=False
-        ),
-    ] = "",
+        typer.Option("--recipes", help="Names with commas; all: every one that fits the data"),
+    ] = "all",
     ipc: Annotated[str, typer.Option("--ipc", help="Images per class, with commas")] = "10",
     seeds: Annotated[str, typer.Option(help="Seeds of distillation, with commas")] = "0",
     budget_minutes: Annotated[
@@ -91,7 +90,7 @@ def accuracy(
     plan = AccuracyPlan(
         data=data,
         data_dir=data_dir,
-        recipes=words(recipes),
+        recipes=() if recipes == "all" else named("--recipes", recipes),
         budgets=numbers("--ipc", ipc),
         seeds=numbers("--seeds", seeds),
         minutes=budget_minutes,

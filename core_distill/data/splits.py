@@ -56,6 +56,15 @@ class DataSplits:
             raise ValueError(f"{self.name} is whitened; normalise it before")
         return replace(self._with_each(lambda part: part.normalised(mean, std)), public_normalisation=True)
 
+    def require_images(self, images_per_class: int) -> None:
+        """Raise `ValueError` where a class has fewer than `images_per_class` images to train on."""
+        smallest = int(self.train.class_sizes.min())
+        if images_per_class > smallest:
+            raise ValueError(
+                f"{images_per_class} images a class were asked for, and the smallest class of {self.name} has {smallest} to "
+                "train on: ask for fewer"
+            )
+
     def _with_each(self, change: Callable[[ClassSampler], ClassSampler]) -> "DataSplits":
         return replace(self, train=change(self.train), validation=change(self.validation), test=change(self.test))
 

@@ -46,7 +46,7 @@ def test_what_a_step_takes_is_counted_between_steps():
 def test_steps_are_counted_in_a_run_of_about_as_many(monkeypatch, tmp_path):
     def ended(job, recipe, data, *, window):
         looked_at.append((recipe.steps, window))
-        return [10.0, 10.5], 2.0 if len(looked_at) == 1 else 0.5
+        return [10.0, 10.5], 2.0 if len(looked_at) % 2 else 0.5
 
     looked_at = []
     monkeypatch.setattr(accuracy_job, "_ended", ended)
@@ -56,6 +56,14 @@ def test_steps_are_counted_in_a_run_of_about_as_many(monkeypatch, tmp_path):
     assert looked_at == [(1_000_000, 1.5), (120, 6.0)]
     assert accuracy_job._counted(job, recipe_of(job), None) == found
     assert len(looked_at) == 2, "what was counted is kept"
+    other = job_of(plan(minutes=1.0), tmp_path, "recipe", "dm", 10, 1)
+    assert accuracy_job._counted(other, recipe_of(other), None) == (120, 0.0), "of another seed, without its start"
+    assert len(looked_at) == 2
+    assert accuracy_job._counted(other, recipe_of(other), None) == (120, 0.0)
+    for what, images_per_class in (("dsa", 10), ("dm", 1)):
+        apart = job_of(plan(minutes=1.0), tmp_path, "recipe", what, images_per_class, 1)
+        accuracy_job._counted(apart, recipe_of(apart), None)
+    assert len(looked_at) == 6, "other recipes and budgets are counted"
 
 
 def test_changes_reach_what_other_changes_bring():
@@ -114,6 +122,23 @@ def test_a_recipe_that_is_refused_leaves_the_others_alone(tmp_path, instant):
     found = run_accuracy(plan(changes={**TINY, "labels": "soft"}), tmp_path / "out", report=ignore)
     assert "gives no gradient to labels" in found["rows"]["dm-ipc10-seed0"]["failed"]
     assert found["rows"]["dc-ipc10-seed0"]["accuracy"]
+
+
+def test_a_budget_above_the_smallest_class_is_refused_before_anything_is_measured(tmp_path, instant):
+    with pytest.raises(ValueError, match="1000 images a class were asked for, and the smallest class of digits has"):
+        run_accuracy(plan(budgets=(1, 1000)), tmp_path / "out", report=ignore)
+    assert instant == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_of_ones_own_has_rows_by_its_files_name(tmp_path, instant):
+    (tmp_path / "own.py").write_text("from core_distill.recipes import dm as mine")
+    name = f"{tmp_path}/own.py:mine"
+    found = run_accuracy(plan(recipes=("dm", name)), tmp_path / "out", report=ignore)
+    assert "own.py-mine-ipc10-seed0" in found["rows"]
+    (own,) = [job for job in instant if job.what == name]
+    assert own.folder == tmp_path / "out" / "rows" / "own.py-mine-ipc10-seed0"
+    assert recipe_of(own).describe() == recipe_of(job_of(plan(), tmp_path, "recipe", "dm", 10, 0)).describe()
 
 
 def test_by_default_every_recipe_that_reads_such_data(tmp_path, instant):
@@ -248,7 +273,7 @@ def test_damaged_results_that_alone_said_whose_they_are(tmp_path, text):
         run_accuracy(plan(), tmp_path, report=ignore)
 
 
-def test_rows_are_measured_once_others_join_and_a_failure_stands_alone(tmp_path):
+def test_rows_are_measured_once_others_join_and_a_failure_stands_alone(tmp_path, capfd):
     seen = []
     out = tmp_path / "bench"
     first = run_accuracy(
@@ -256,6 +281,11 @@ def test_rows_are_measured_once_others_join_and_a_failure_stands_alone(tmp_path)
     )
     assert sorted(first["rows"]) == ["dm-ipc10-seed0", "random-ipc10-seed0"]
     assert seen == [1, 2, 2]
+    said = capfd.readouterr().err
+    assert "random-ipc10-seed0: choosing real images\n" in said
+    assert "dm-ipc10-seed0: counting how many steps 0.02 minutes are worth\n" in said
+    assert f"dm-ipc10-seed0: steps: {first['rows']['dm-ipc10-seed0']['steps']:,}\n" in said
+    assert "dm-ipc10-seed0: training 2 networks on 100 images\n" in said
     dm = first["rows"]["dm-ipc10-seed0"]
     assert dm["steps"] >= 1
     assert dm["bytes"] < 10 * 10 * 66

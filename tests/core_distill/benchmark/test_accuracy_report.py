@@ -176,6 +176,18 @@ def test_names_in_the_plot_do_not_cover_each_other(budgets, results, monkeypatch
         assert covered <= 4
 
 
+def test_dotted_lines_say_what_they_are(results, monkeypatch):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    draw(lines(results))
+    _, by_minutes = figures[0].axes
+    assert sorted(text.get_text() for text in by_minutes.texts) == sorted(
+        ["dsa", "frepo", "kmeans", "random", "random"]
+    )
+
+
 def test_a_seed_that_failed_is_told(results):
     results["rows"]["more"] = {"kind": "recipe", "what": "dsa", "images_per_class": 10, "seed": 2, "failed": "a | b"}
     cells = {line[0]: line for line in table(results)}

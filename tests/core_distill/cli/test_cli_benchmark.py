@@ -35,6 +35,8 @@ def test_the_command_at_toy_size(stillroom, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["--work", ""], "--work takes names with commas"),
+        (["--compute", ""], "--compute takes names with commas"),
         (["--work", "dc,none"], "work must be chosen from dc, dsa, dm"),
         (["--ipc", "ten"], "--ipc takes whole numbers with commas, such as 10,1,50; got 'ten'"),
         (["--peer", "nowhere"], "nowhere is no checkout of mtt-distillation"),
