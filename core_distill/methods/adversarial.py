@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
@@ -28,7 +29,7 @@ class Adversarial:
     To each loss of `inner` comes `diversity` times the likeness of two random views of each slot, to a feature extractor; after
     the update the extractor takes a step towards telling classes apart and finding those views alike. It sees synthetic images
     alone. It lives in the method: a run of its own needs a method of its own. A set of one view a slot has nothing to contrast:
-    the losses are those of `inner`.
+    the losses are those of `inner`, and a warning says so.
 
     Args:
         inner: whose losses these are.
@@ -70,10 +71,15 @@ class Adversarial:
 
     def episode(self, synthetic: SyntheticSet, generator: Generator) -> Iterator[Tensor]:
         """An episode of the inner method."""
+        if synthetic.views == 1:
+            warnings.warn(
+                "the second player of HaBa has no effect: it tells views of a slot apart, and this set makes one image of each; "
+                "images=hallucinated-bases makes several",
+                stacklevel=2,
+            )
+            yield from self.inner.episode(synthetic, generator)
+            return
         for loss in self.inner.episode(synthetic, generator):
-            if synthetic.views == 1:
-                yield loss
-                continue
             extractor = self._extractor.ready(self.new_network, generator)
             seen = features(extractor, self._pairs(synthetic, generator).images)
             yield loss + self.diversity * mean_likeness(*seen.unflatten(0, (-1, 2)).unbind(1))

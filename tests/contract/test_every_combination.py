@@ -12,6 +12,8 @@ from core_distill.recipes import IMAGE_STARTS, LABEL_MODES, RECIPES, find_recipe
 from core_distill.synthetic import SyntheticSet
 from core_distill.synthetic.storage import decode_artefact, encode_artefact
 
+pytestmark = pytest.mark.filterwarnings("ignore:the second player of HaBa has no effect")
+
 SEES_NO_LABELS = ("cafe", "dm", "it-gan", "kfs", "low-rank", "pranc")
 """Recipes of methods that compare features alone: no gradient would ever move a learned label."""
 

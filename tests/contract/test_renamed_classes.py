@@ -16,6 +16,8 @@ from core_distill.training.experts import ExpertTrajectories
 from core_distill.types import Batch
 from tests.contract.test_every_combination import toy
 
+pytestmark = pytest.mark.filterwarnings("ignore:the second player of HaBa has no effect")
+
 RENAMED = torch.tensor([1, 2, 0])
 """Class c is called RENAMED[c]."""
 
