@@ -91,7 +91,7 @@ def run(
         "versions": versions(),
     }
     name = f"federated-{splits.name}-{full.name}-ipc{full.images_per_class}-clients{clients}-seed{seed}"
-    out = out or default_folder(name, changes)
+    out = out or default_folder(name, changes, told_before=("images_per_class",))
     folder = RunFolder(out, identity=identity)
     sizes = [len(part) for part in parts]
     console().print(f"{splits.name}: {sum(sizes)} training images over {clients} clients, {sizes}", markup=False)

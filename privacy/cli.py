@@ -108,8 +108,9 @@ def run(
     public_size = class_size or len(splits.train) // len(splits.train.classes)
     chosen = typed_recipe(recipe, images_per_class=ipc, data=splits.name, schedule=pick_schedule(schedule, device))
     changes = read_settings(set_)
-    fitting = min(int(chosen.values()["batch_size"]), public_size)
-    chosen = chosen.with_values({"initialise": "noise", "batch_size": fitting, **changes})
+    size = chosen.values().get("batch_size")
+    fitting = {"batch_size": min(int(size), public_size)} if size is not None else {}
+    chosen = chosen.with_values({"initialise": "noise", **fitting, **changes})
     experiment = PrivateExperiment(
         data=splits,
         recipe=chosen,
@@ -126,7 +127,7 @@ def run(
         engine=pick_engine(compute, compile_, piece, device),
     )
     name = f"{splits.name}-{chosen.name}-ipc{chosen.images_per_class}-private-seed{seed}"
-    out = out or default_folder(name, changes)
+    out = out or default_folder(name, changes, told_before=("images_per_class",))
     _announce(experiment, counted=class_size is None)
     tell_steps_done(out)
     _report(run_private_experiment(experiment, out, show=progress), out)

@@ -201,6 +201,10 @@ def _looks_at_data(recipe: Recipe) -> bool:
 
 
 def _sampling_rate(recipe: Recipe, public_class_size: int) -> float:
+    if "batch_size" not in recipe.values():
+        raise ValueError(
+            f"recipe {recipe.name} has no batch_size, the records a class in a loss, by which privacy is counted"
+        )
     batch_size = recipe.values()["batch_size"]
     if not 1 <= batch_size <= public_class_size:
         raise ValueError(

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from core_distill.benchmark.accuracy_job import Job, do, recipe_of
+from core_distill.benchmark.accuracy_job import do
+from core_distill.benchmark.accuracy_row import Job, recipe_of
 from core_distill.data import DataSplits, images_for_bytes, load_whitened
 from core_distill.engine import DEFAULT_ENGINE, Engine
 from core_distill.environment import hardware, versions
@@ -128,12 +129,15 @@ def run_accuracy(
             report(results)
 
     wanted, refused = _jobs(plan, data, out, fitting)
+    _refuse_changed(wanted, results, out)
     results["rows"] |= refused
     missing = [job.only_experts() for job in _missing(wanted, results) if job.experts]
     largest = {job.experts: job for job in sorted(missing, key=lambda job: recipe_of(job).values()["num_experts"])}
     for _ in run_jobs(do, list(largest.values()), processes=processes, ray_address=ray_address):
         pass  # a row whose experts cannot be trained says so itself
     add(_baseline_jobs(plan, out, plan.budgets))
+    first = {job.other_seeds: job for job in reversed(wanted)}
+    add([job for job in wanted if first[job.other_seeds] is job])  # the others take as many steps as it counts
     add(wanted)
     add(_baseline_jobs(plan, out, _affordable(results, data)))
     _write(out, _RESULTS, results)
@@ -223,11 +227,21 @@ def _jobs(
 def _refuse_unknown(plan: AccuracyPlan, out: Path) -> None:
     """Raise `ValueError` for changes that no recipe takes, chosen or not: others may join later."""
     unknown = set(plan.changes)
-    for name in RECIPES:
+    for name in dict.fromkeys([*RECIPES, *plan.recipes]):
         with contextlib.suppress(ValueError):  # of a recipe that refuses another change, its own row tells
             unknown -= set(recipe_of(job_of(plan, out, "recipe", name, plan.budgets[0], plan.seeds[0])).values())
     if unknown:
         raise ValueError(f"no recipe has a value {', '.join(sorted(unknown))}")
+
+
+def _refuse_changed(jobs: Sequence[Job], results: Mapping[str, Any], out: Path) -> None:
+    """Raise `ValueError` where the file of a recipe of one's own is another one than a row of it was measured with."""
+    for job in jobs:
+        row = results["rows"].get(job.name, {})
+        if is_own(job.what) and "accuracy" in row and row["source"] != recipe_of(job).source:
+            raise ValueError(
+                f"{job.what} has changed since {job.name} was measured; choose another output folder with --out"
+            )
 
 
 def _baseline_jobs(plan: AccuracyPlan, out: Path, budgets: Sequence[int]) -> list[Job]:

@@ -52,9 +52,10 @@ def minutes(line: Line) -> float:
 
 
 def _name(line: Line, found: Sequence[Line]) -> str:
-    """With images a class, where several numbers of them were asked for."""
+    """With images a class, where recipes have several numbers of them, or this name has."""
     budgets = {other.images_per_class for other in found if other.kind != "baseline"}
-    return f"{line.what}, {line.images_per_class}" if len(budgets) > 1 else line.what
+    own = {other.images_per_class for other in found if other.what == line.what}
+    return f"{line.what}, {line.images_per_class}" if len(budgets) > 1 or len(own) > 1 else line.what
 
 
 def _points(panel: Any, found: Sequence[Line], places: Sequence[float], colours: dict[str, str]) -> None:

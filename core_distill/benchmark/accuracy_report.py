@@ -18,7 +18,10 @@ _EPOCH = (
     "An epoch takes every image that a set makes once ('trains on'), in batches of "
     f"{Protocol.batch_size} and a last one of what is left, so a set that makes more images of its bytes trains for more steps"
 )
-_TIMED = "; how many steps of distillation fit is estimated beforehand, so its minutes differ ('minutes')"
+_TIMED = (
+    "; how many steps of distillation fit is estimated beforehand, for all seeds of a row alike, so its minutes differ "
+    "('minutes')"
+)
 _PUBLISHED = (
     "Published: by the paper's schedule and evaluation, such as the 1,000 epochs with augmentation of DSA and DM; `~`: not "
     "checked."

@@ -35,7 +35,9 @@ def accuracy(
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "fashion-mnist",
     recipes: Annotated[
         str,
-        typer.Option("--recipes", help="Names with commas; all: every one that fits the data"),
+        typer.Option(
+            "--recipes", help="Names, or FILE.py:FUNCTION of your own, with commas; all: every one that fits the data"
+        ),
     ] = "all",
     ipc: Annotated[str, typer.Option("--ipc", help="Images per class, with commas")] = "10",
     seeds: Annotated[str, typer.Option(help="Seeds of distillation, with commas")] = "0",

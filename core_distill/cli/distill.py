@@ -120,10 +120,10 @@ def distill(
             raise ValueError(f"recipe {recipe} uses no experts: leave --experts out, or use {recipes_with_experts()}")
         whitened = f"-whitened{whiten:g}" if whiten else ""
         name = f"{splits.name}-{full.name}-ipc{full.images_per_class}-seed{seed}{whitened}"
-        out = out or default_folder(name, changes)
+        out = out or default_folder(name, changes, told_before=("images_per_class",))
         done_before = is_finished(out)
         if processes.is_leader:
-            _announce(experiment, chosen, changes)
+            _announce(experiment, recipe, chosen, changes)
             tell_steps_done(out)
         experts = experts or _shared_experts(experiment)
         results = run_experiment(
@@ -135,11 +135,11 @@ def distill(
             console().print("the run was finished before: nothing was computed anew", markup=False)
 
 
-def _announce(experiment: "Experiment", schedule: str, changes: Mapping[str, object]) -> None:
+def _announce(experiment: "Experiment", typed: str, schedule: str, changes: Mapping[str, object]) -> None:
     data, recipe, screen = experiment.data, experiment.recipe, console()
     what = "images" if len(data.train.image_shape) == 3 else "examples"
     screen.print(f"{data.name}: {len(data.train)} training {what}, {len(data.class_names)} classes", markup=False)
-    values = f"stillroom recipes {recipe.name} --data {data.name} --ipc {recipe.images_per_class}"
+    values = f"stillroom recipes {typed} --data {data.name} --ipc {recipe.images_per_class}"
     screen.print(f"{recipe.name}: {recipe.paper}; {schedule} schedule ({values} tells its values)", markup=False)
     if changes:
         screen.print(f"changed here: {', '.join(f'{name}={value}' for name, value in changes.items())}", markup=False)

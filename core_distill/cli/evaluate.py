@@ -37,7 +37,6 @@ _READ_BY = {
     "samples": ("--posterior",),
     "burn_in": ("--posterior",),
     "step_size": ("--posterior",),
-    "out": (_PLAIN, "--dd-ranking", "--dc-bench", "--nas", "--posterior"),
 }
 """What reads a parameter of `evaluate`; everything reads those that are not here."""
 
@@ -45,7 +44,9 @@ _READ_BY = {
 def evaluate(
     context: typer.Context,
     artefact: Annotated[Path, typer.Argument(help="A synthetic.safetensors, or a run's folder")],
-    data: Annotated[str, typer.Argument(help="The data to test on  [default: what the artefact was made from]")] = "",
+    data: Annotated[
+        str, typer.Argument(help="The data to test on  [default: the named set that the artefact is of]")
+    ] = "",
     network: Annotated[
         list[str],
         typer.Option(
@@ -262,7 +263,7 @@ def _real_data(artefact: Path, released: "Artefact", data: str, data_dir: Path |
         if "name" in made_from:
             told = f"names {made_from['name']} without a digest to know it by, as private sets do"
         raise ValueError(f"{artefact} {told}; name the data to test on")
-    if not data and made_from["name"] not in {*KNOWN_SETS, *KNOWN_TEXTS}:
+    if not data and str(made_from["name"]) not in {*KNOWN_SETS, *KNOWN_TEXTS}:
         raise ValueError(
             f"{artefact} was made from a folder or tensors called {made_from['name']}: name the folder to test on"
         )

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 def experts(
     data: Data,
     recipe: Annotated[
-        str, typer.Option(help="Whose experts: mtt, tesla, ftd, datm, haba, or another recipe with some")
+        str,
+        typer.Option(help="Whose experts: mtt, tesla, ftd, datm, haba, another recipe with some, or FILE.py:FUNCTION"),
     ] = "mtt",
     number: Annotated[int, typer.Option(min=0, help="How many  [default: as the recipe says]", show_default=False)] = 0,
     epochs: Annotated[
@@ -71,8 +72,12 @@ def experts(
         stillroom experts fashion-mnist --number 20 --epochs 30 --set training_rate=0.01
     """
     from core_distill.data import load_whitened
-    from core_distill.recipes import expert_folder_name, recipes_with_experts, train_experts_for, typed_recipe
+    from core_distill.recipes import expert_folder_name, is_own, recipes_with_experts, train_experts_for, typed_recipe
 
+    if is_own(recipe) and (jobs > 1 or ray):
+        raise ValueError(
+            f"other processes do not know what {recipe} defines: leave --jobs and --ray out, which train one after the other"
+        )
     device_, device = device, pick_device(device)
     splits = load_whitened(data, data_dir=data_dir, epsilon=whiten, show=progress)
     full = typed_recipe(recipe, images_per_class=1, data=splits.name, schedule=pick_schedule(schedule, device))

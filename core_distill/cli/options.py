@@ -4,7 +4,7 @@ import hashlib
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,13 +97,15 @@ def chosen_kinds(**kinds: str) -> dict[str, str]:
     return {name: kind for name, kind in kinds.items() if kind}
 
 
-def default_folder(name: str, changes: Mapping[str, str]) -> Path:
+def default_folder(name: str, changes: Mapping[str, str], *, told_before: Collection[str] = ()) -> Path:
     """Where a run goes that names no folder: `runs/` and its name with what it changes of its recipe, `-steps=60`.
 
-    Runs that change other values so have other folders; `images_per_class` is in the name already.
+    Runs that change other values so have other folders. `told_before` are changes that the name has already.
     """
-    told = "".join(f"-{key}={changes[key]}" for key in sorted(changes) if key != "images_per_class")
-    told = re.sub(r"[^\w.,=+-]", "_", told)
+    name, told = (
+        re.sub(r"[^\w.,=+-]", "_", text)
+        for text in (name, "".join(f"-{key}={changes[key]}" for key in sorted(changes) if key not in told_before))
+    )
     if len(told) > _LONGEST_NAME:
         told = f"{told[:_LONGEST_NAME]}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
     return Path("runs") / (name + told)

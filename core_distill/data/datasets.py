@@ -155,7 +155,10 @@ def from_tensors(
 
 def _single(examples: tuple[Tensor | np.ndarray, Tensor | np.ndarray]) -> Examples:
     """As tensors, double precision as single, which is what networks have."""
-    images, labels = (torch.as_tensor(value) for value in examples)
+    images, labels = (
+        torch.from_numpy(np.require(value, requirements="W")) if isinstance(value, np.ndarray) else value
+        for value in examples
+    )
     return Examples(images.float() if images.dtype == torch.float64 else images, labels)
 
 

@@ -100,7 +100,7 @@ def typed_recipe(name: str, *, images_per_class: int, data: str = "", schedule: 
     It runs that file, so a name that came in a message, as a federated server's does, goes to `find_recipe` alone.
     """
     if is_own(name):
-        return own_recipe(name)(images_per_class=images_per_class, data=data, schedule=schedule)
+        return own_recipe(name, images_per_class=images_per_class, data=data, schedule=schedule)
     return find_recipe(name, images_per_class=images_per_class, data=data, schedule=schedule)
 
 

@@ -38,6 +38,21 @@ def test_one_table_and_results_json(tmp_path, capsys):
     assert "belongs to another run" in capsys.readouterr().err
 
 
+def test_a_recipe_of_ones_own_in_a_folder_named_by_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "import dataclasses\n"
+        "from core_distill.recipes import dm\n"
+        "def mine(**values):\n"
+        "    return dataclasses.replace(dm(**values), name='mine')\n"
+    )
+    options = ["--recipe", "own.py:mine", "--memory", "20", "--experiences", "2", *SMALL]
+    assert run(*options, "--set", "images_per_class=1") == 0
+    assert "distilled (mine)" in capsys.readouterr().out
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("continual-digits-mine-memory20-naive-seed0-batch_size=8-depth=2-images_per_class=1-")
+
+
 def test_distillation_runs_on_the_engine_that_was_asked_for(tmp_path, monkeypatch):
     seen = []
     episode = DistributionMatching.episode

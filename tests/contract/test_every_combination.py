@@ -155,7 +155,7 @@ def test_representatives_are_drawn_or_refused(name, sampler, monkeypatch):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_episodes_hand_the_set_their_generator(name, sampler, monkeypatch):
-    """What a parametrisation draws, as hallucinators for bases, is drawn anew for each loss, and the same for the same seed."""
+    """What a parametrisation draws, as hallucinators for bases, comes from the run's seed."""
     handed, decode = [], SyntheticSet._decode
 
     def recorded(self, slots, generator):

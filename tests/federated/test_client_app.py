@@ -32,7 +32,7 @@ def test_a_request_survives_the_way(tiny_recipe):
     assert request.recipe.describe()["method"] == tiny_recipe.describe()["method"]
 
 
-def test_a_request_that_is_no_request_is_refused(tiny_recipe):
+def test_a_request_that_is_no_request_is_refused(tiny_recipe, tmp_path):
     good = dict(to_config(Request(tiny_recipe, 7, 3)))
     for name in good:
         missing = {key: value for key, value in good.items() if key != name}
@@ -42,6 +42,9 @@ def test_a_request_that_is_no_request_is_refused(tiny_recipe):
         from_config(ConfigRecord({**good, "seed": "7"}))
     with pytest.raises(ValueError, match="no recipe is called 'magic'"):
         from_config(ConfigRecord({**good, "recipe": "magic"}))
+    (tmp_path / "own.py").write_text("raise SystemExit")
+    with pytest.raises(ValueError, match="no recipe is called"):
+        from_config(ConfigRecord({**good, "recipe": f"{tmp_path}/own.py:mine"}))
     values = json.dumps({**json.loads(good["values"]), "wings": 2})
     with pytest.raises(ValueError, match="wings"):
         from_config(ConfigRecord({**good, "values": values}))

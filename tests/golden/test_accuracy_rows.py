@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core_distill.benchmark.accuracy import AccuracyPlan, job_of
-from core_distill.benchmark.accuracy_job import differs, recipe_of
+from core_distill.benchmark.accuracy_row import differs, recipe_of
 from core_distill.identity import differences, told
 
 ROWS = [

@@ -40,6 +40,29 @@ def test_the_engine_is_where_networks_run_and_in_the_record(tmp_path, capsys, mo
     assert "engine.precision" in capsys.readouterr().err
 
 
+def test_a_recipe_of_ones_own_that_counts_no_records_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "import dataclasses\n"
+        "from dataclasses import dataclass\n"
+        "from core_distill.recipes import dm\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Mine:\n"
+        "    real: object\n"
+        "    new_network: object\n"
+        "    private = True\n"
+        "def mine(**values):\n"
+        "    return dataclasses.replace(dm(**values), name='mine', method=Mine)\n"
+        "def plain(**values):\n"
+        "    return dataclasses.replace(dm(**values), name='plain')\n"
+    )
+    assert run(*SMALL, "--recipe", "own.py:mine") == 2
+    assert "recipe mine has no batch_size, the records a class in a loss" in capsys.readouterr().err
+    assert run(*SMALL, "--recipe", "own.py:plain") == 0
+    folders = [folder.name for folder in (tmp_path / "runs").iterdir()]
+    assert folders == ["digits-plain-ipc1-private-seed0-depth=2-steps=2-width=4"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -22,5 +22,18 @@ def tiny():
 
 
 @pytest.fixture
+def instant(monkeypatch):
+    """Jobs that end at once; returns what was asked for."""
+    asked = []
+
+    def done(job):
+        asked.append(job)
+        return job.name, {**job.row, "bytes": 6_500, "images": 100, "accuracy": {"accuracies": [0.5]}}
+
+    monkeypatch.setattr("core_distill.benchmark.accuracy.do", done)
+    return asked
+
+
+@pytest.fixture
 def inputs():
     return make_inputs(TINY)

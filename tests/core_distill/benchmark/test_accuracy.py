@@ -11,74 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from core_distill.benchmark import accuracy_job
-from core_distill.benchmark.accuracy import AccuracyPlan, job_of, run_accuracy
-from core_distill.benchmark.accuracy_job import _PROGRAM, Job, answer, evaluation_network, recipe_of, steps_for
-from core_distill.networks import ConvNet
-
-TINY = {"width": "4", "depth": "2", "batch_size": "4", "outer_steps": "1"}
-
-
-def plan(**values):
-    settings = {
-        "data": "digits",
-        "recipes": ("dm", "dc"),
-        "minutes": 0.02,
-        "networks": 2,
-        "epochs": 2,
-        "baselines": ("random",),
-        "changes": TINY,
-    }
-    return AccuracyPlan(**{**settings, **values})
-
-
-def ignore(results):
-    pass
-
-
-def test_what_a_step_takes_is_counted_between_steps():
-    assert steps_for(1.0, [10.0, 10.5, 11.0, 11.5, 12.0]) == 120
-    assert steps_for(6.0, [60.0, 60.5]) == 720
-    assert steps_for(1.0, [30.0]) == 2
-    assert steps_for(1e-9, [1.0, 2.0]) == 1
-
-
-def test_steps_are_counted_in_a_run_of_about_as_many(monkeypatch, tmp_path):
-    def ended(job, recipe, data, *, window):
-        looked_at.append((recipe.steps, window))
-        return [10.0, 10.5], 2.0 if len(looked_at) % 2 else 0.5
-
-    looked_at = []
-    monkeypatch.setattr(accuracy_job, "_ended", ended)
-    job = job_of(plan(minutes=1.0), tmp_path, "recipe", "dm", 10, 0)
-    found = accuracy_job._counted(job, recipe_of(job), None)
-    assert found == (120, 2.0), "the second look finds what the first one's start has trained"
-    assert looked_at == [(1_000_000, 1.5), (120, 6.0)]
-    assert accuracy_job._counted(job, recipe_of(job), None) == found
-    assert len(looked_at) == 2, "what was counted is kept"
-    other = job_of(plan(minutes=1.0), tmp_path, "recipe", "dm", 10, 1)
-    assert accuracy_job._counted(other, recipe_of(other), None) == (120, 0.0), "of another seed, without its start"
-    assert len(looked_at) == 2
-    assert accuracy_job._counted(other, recipe_of(other), None) == (120, 0.0)
-    for what, images_per_class in (("dsa", 10), ("dm", 1)):
-        apart = job_of(plan(minutes=1.0), tmp_path, "recipe", what, images_per_class, 1)
-        accuracy_job._counted(apart, recipe_of(apart), None)
-    assert len(looked_at) == 6, "other recipes and budgets are counted"
-
-
-def test_changes_reach_what_other_changes_bring():
-    job = job_of(
-        plan(changes={"images": "multi-formation", "factor": "3", "width": "5"}), Path(), "recipe", "dm", 10, 0
-    )
-    values = recipe_of(job).values()
-    assert (values["images"], values["factor"], values["width"]) == ("multi-formation", 3, 5)
-
-
-def test_every_row_is_scored_on_one_network():
-    jobs = [job_of(plan(network="convnet"), Path(), "recipe", name, 10, 0) for name in ("dm", "kip", "rcig")]
-    networks = [evaluation_network(job) for job in jobs]
-    assert {network.func for network in networks} == {ConvNet}
-    assert all(network.keywords == {"width": 4, "depth": 2} for network in networks)
+from core_distill.benchmark.accuracy import run_accuracy
+from core_distill.benchmark.accuracy_job import _PROGRAM, answer
+from core_distill.benchmark.accuracy_row import Job
+from tests.core_distill.benchmark.toys import TINY, ignore, plan
 
 
 @pytest.mark.parametrize(
@@ -105,19 +41,6 @@ def test_changes_that_nothing_takes_are_refused(tmp_path):
         run_accuracy(plan(changes={**TINY, "stepz": "3"}), tmp_path / "out", report=ignore)
 
 
-@pytest.fixture
-def instant(monkeypatch):
-    """Jobs that end at once; returns what was asked for."""
-    asked = []
-
-    def done(job):
-        asked.append(job)
-        return job.name, {**job.row, "bytes": 6_500, "images": 100, "accuracy": {"accuracies": [0.5]}}
-
-    monkeypatch.setattr("core_distill.benchmark.accuracy.do", done)
-    return asked
-
-
 def test_a_recipe_that_is_refused_leaves_the_others_alone(tmp_path, instant):
     found = run_accuracy(plan(changes={**TINY, "labels": "soft"}), tmp_path / "out", report=ignore)
     assert "gives no gradient to labels" in found["rows"]["dm-ipc10-seed0"]["failed"]
@@ -129,16 +52,6 @@ def test_a_budget_above_the_smallest_class_is_refused_before_anything_is_measure
         run_accuracy(plan(budgets=(1, 1000)), tmp_path / "out", report=ignore)
     assert instant == []
     assert not (tmp_path / "out").exists()
-
-
-def test_a_recipe_of_ones_own_has_rows_by_its_files_name(tmp_path, instant):
-    (tmp_path / "own.py").write_text("from core_distill.recipes import dm as mine")
-    name = f"{tmp_path}/own.py:mine"
-    found = run_accuracy(plan(recipes=("dm", name)), tmp_path / "out", report=ignore)
-    assert "own.py-mine-ipc10-seed0" in found["rows"]
-    (own,) = [job for job in instant if job.what == name]
-    assert own.folder == tmp_path / "out" / "rows" / "own.py-mine-ipc10-seed0"
-    assert recipe_of(own).describe() == recipe_of(job_of(plan(), tmp_path, "recipe", "dm", 10, 0)).describe()
 
 
 def test_by_default_every_recipe_that_reads_such_data(tmp_path, instant):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from core_distill.benchmark.accuracy import AccuracyPlan, job_of
-from core_distill.benchmark.accuracy_job import differs, recipe_of
 from core_distill.benchmark.accuracy_lines import beside, lines
 from core_distill.benchmark.accuracy_plot import draw
 from core_distill.benchmark.accuracy_report import columns, differences, markdown, numbers, table, write_report
+from core_distill.benchmark.accuracy_row import differs, recipe_of
 
 
 def plan(**values):
@@ -184,7 +184,7 @@ def test_dotted_lines_say_what_they_are(results, monkeypatch):
     draw(lines(results))
     _, by_minutes = figures[0].axes
     assert sorted(text.get_text() for text in by_minutes.texts) == sorted(
-        ["dsa", "frepo", "kmeans", "random", "random"]
+        ["dsa", "frepo", "kmeans", "random, 10", "random, 11"]
     )
 
 

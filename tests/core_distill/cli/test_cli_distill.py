@@ -155,7 +155,8 @@ def test_a_folder_for_changed_values_is_a_short_name():
     assert default_folder("digits-dm", {"steps": "2", "augment": "flip,crop"}) == Path(
         "runs/digits-dm-augment=flip,crop-steps=2"
     )
-    assert default_folder("digits-dm", {"images": "a/b c"}) == Path("runs/digits-dm-images=a_b_c")
+    assert default_folder("digits-my/dm", {"images": "a/b c"}) == Path("runs/digits-my_dm-images=a_b_c")
+    assert default_folder("digits-dm", {"steps": "2"}, told_before=("steps",)) == Path("runs/digits-dm")
     long = [default_folder("digits-dm", {"spans": "1" * 300 + last}) for last in "12"]
     assert long[0] != long[1]
     assert max(len(folder.name) for folder in long) < 130
@@ -170,7 +171,8 @@ def test_a_recipe_of_ones_own_is_a_function_of_a_file(stillroom):
     )
     said = stillroom("distill", "digits", "--recipe", "own.py:mine", *TINY)
     assert (said.code, said.error) == (0, "")
-    assert "mine: none yet; cpu schedule" in said.out
+    told = "stillroom recipes own.py:mine --data digits --ipc 1 tells its values"
+    assert f"mine: none yet; cpu schedule ({told})" in said.out
     results = json.loads(Path("runs/digits-mine-ipc1-seed0-batch_size=4-steps=2-width=4/results.json").read_text())
     assert "mine" in results["scores"]
     shown = stillroom("recipes", "own.py:mine", "--data", "digits")

@@ -71,6 +71,15 @@ def test_distill_trains_them_where_there_are_none(stillroom):
     assert "train experts 4/4" in said.out
 
 
+def test_experts_of_a_recipe_of_ones_own_are_trained_in_this_process(stillroom):
+    Path("own.py").write_text("from core_distill.recipes import mtt as mine")
+    said = stillroom("experts", "digits", "--recipe", "own.py:mine", "--number", 1, *SMALL, "--jobs", 2)
+    assert said.code == 2
+    assert "other processes do not know what own.py:mine defines: leave --jobs and --ray out" in said.error
+    assert stillroom("experts", "digits", "--recipe", "own.py:mine", "--number", 1, *SMALL).code == 0
+    assert len(list(Path("runs").glob("*/expert-*.safetensors"))) == 1
+
+
 def test_experts_of_something_else_are_refused(made, stillroom):
     arguments = ["digits", "--recipe", "mtt", "--ipc", 1, "--networks", 0, *TINY, "--experts", folder(), "--out", "run"]
     said = stillroom("distill", *arguments, "--set", "width=5")

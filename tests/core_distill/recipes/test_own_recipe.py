@@ -1,8 +1,10 @@
 """Recipes of the user's own by `FILE.py:FUNCTION`, wherever a recipe's name goes."""
 
+import sys
+
 import pytest
 
-from core_distill.recipes import RECIPES, Recipe, find_recipe, own_recipe, typed_recipe
+from core_distill.recipes import RECIPES, Recipe, find_recipe, typed_recipe
 
 FILE = """
 from __future__ import annotations
@@ -71,17 +73,49 @@ def test_what_is_no_recipe_is_told(file, name, told):
         typed_recipe(name.format(folder=file.parent), images_per_class=1)
 
 
-def test_a_name_that_came_in_a_message_runs_no_file(tmp_path):
-    """As a server's request does, `find_recipe` alone looks it up."""
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("absent", "NameError: name 'absent' is not defined"),
+        ("def mine(", "SyntaxError"),
+        ("def mine(images_per_class): pass", "TypeError: .*unexpected keyword argument"),
+        ("def mine(**values): raise ValueError('of mine')", "^of mine$"),
+    ],
+)
+def test_what_fails_in_the_file_is_told_as_the_users(text, told, tmp_path):
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(ValueError, match=told):
+        typed_recipe(f"{tmp_path}/broken.py:mine", images_per_class=1)
+
+
+def test_a_name_that_came_in_a_message_runs_no_file(tmp_path, monkeypatch):
+    """It goes to `find_recipe`, which takes no file for it."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text("raise SystemExit")
-    with pytest.raises(ValueError, match=r"no recipe is called '.*own\.py:mine'; known: "):
-        find_recipe(f"{tmp_path}/own.py:mine", images_per_class=1)
+    with pytest.raises(ValueError, match=r"no recipe is called 'own\.py:mine'; known: "):
+        find_recipe("own.py:mine", images_per_class=1)
 
 
-def test_errors_of_the_file_are_its_own(tmp_path):
-    (tmp_path / "broken.py").write_text("absent")
-    with pytest.raises(NameError, match="absent"):
-        own_recipe(f"{tmp_path}/broken.py:mine")
+def test_a_file_that_changed_makes_another_recipe(tmp_path):
+    """A run does not go on with it, as its source says the file's digest."""
+    sources = []
+    for number, text in enumerate((FILE, FILE + "\n# changed")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "own.py").write_text(text)
+        made = typed_recipe(f"{tmp_path}/{number}/own.py:mine", images_per_class=1)
+        sources.append(made.describe()["source"])
+    assert [source.split("(own.py, SHA-256 ")[0] for source in sources] == ["none ", "none "]
+    assert sources[0] != sources[1]
+
+
+def test_files_of_one_name_are_two_modules(tmp_path):
+    found = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.py").write_text(FILE)
+        found.append(typed_recipe(f"{tmp_path}/{folder}/own.py:mine", images_per_class=1).method)
+    assert found[0] is not found[1]
+    assert all(sys.modules[method.__module__].Twice is method for method in found)
 
 
 def test_every_recipe_is_called_by_its_name():
