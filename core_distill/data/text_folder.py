@@ -114,12 +114,16 @@ def _read(path: Path) -> list[LabelledText]:
 
 def _read_csv(path: Path) -> Iterator[LabelledText]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
+        rows = csv.DictReader(file, strict=True)
         try:
             if missing := {"label", "text"} - set(rows.fieldnames or ()):
                 raise ValueError(f"{path} lacks the column {' and '.join(sorted(missing))}: {_LAYOUT}")
             for row in rows:
                 label, text = (row["label"] or "").strip(), row["text"]
+                if None in row:
+                    raise ValueError(
+                        f"{path}, line {rows.line_num}: more fields than columns; put a text with commas into double quotes"
+                    )
                 if not label or text is None:
                     raise ValueError(f"{path}, line {rows.line_num}: a label and a text are needed")
                 yield LabelledText(label, text)

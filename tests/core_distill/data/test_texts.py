@@ -118,6 +118,11 @@ def test_plain_lines_with_a_test_file(tmp_path):
         ({}, "0 files called train.csv or train.txt"),
         ({"train.csv": CSV, "train.txt": "a b\n"}, "2 files called"),
         ({"train.csv": "label,words\ncat,a\n"}, "lacks the column text"),
+        (
+            {"train.csv": "label,text\ncat,a, b\n"},
+            "line 2: more fields than columns; put a text with commas into double",
+        ),
+        ({"train.csv": 'label,text\ncat,"a\ndog,b\n'}, "not readable as comma-separated values"),
         ({"train.csv": "label,text\n,a\n"}, "line 2: a label and a text are needed"),
         ({"train.csv": "label,text\ncat,a\n  ,b\n"}, "line 3: a label and a text are needed"),
         ({"train.csv": "label,text\ncat," + "a" * 200_000}, "train.csv, line 2: .*field larger than field limit"),
