@@ -68,10 +68,14 @@ def _recipe(name: str, method: Callable[..., Method], images_per_class: int, dat
 
 
 def _method_values(images_per_class: int, data: str) -> dict[str, Any]:
-    """The released code's: patience 100 for a hundred classes; of ten, 200 above 100 images, and 50."""
+    """The released code's: patience 100 for a hundred classes; of ten, 200 above 100 images, and 50.
+
+    Of 20 and 50 images in all, base batches are of 10 and 25.
+    """
     hundred = data == "cifar100"
     patience = 100 if hundred else 200 if images_per_class > 10 else 50
-    base = 100 if hundred else 50
+    few = 10 if 2 <= images_per_class < 5 else 25 if 5 <= images_per_class < 10 else 50
+    base = 100 if hundred else few
     return {"batch_size": 1024, "base_batch_size": base, "network_rate": 0.001, "patience": patience}
 
 

@@ -107,7 +107,8 @@ def _paper(images_per_class: int, data: str, values: _Values) -> Recipe:
     return Recipe(
         name="idc",
         paper="Dataset Condensation via Efficient Synthetic-Data Parameterization, arXiv 2205.14959",
-        source=f"{_told_of(data)}released code: 2 x 2 images in one, 2,000 networks of 100 losses a class, a class at a time, "
+        source=f"{_told_of(data)}released code: 2 x 2 images in one, 2,000 networks of 100 losses a class, a class at a time "
+        f"(of {values.num_classes} classes: other numbers need other steps), "
         f"batch 64, {values.network_images} real images between losses, SGD momentum 0.5, its rate of "
         f"{values.rate:.3g} for pixels from 0 to 1 and 10 images a class, brought to normalised pixels (divided by std squared); "
         f"pixels are not clamped{_SHRUNK}{'' if values.cutmix_share else _NEITHER}",
@@ -149,8 +150,9 @@ def _accelerated(recipe: Recipe, data: str) -> Recipe:
         recipe,
         name="acc-dd",
         paper="Accelerating Dataset Distillation via Model Augmentation, arXiv 2212.06152",
-        source=f"{_told_of(data)}IDC's values with those of the released code, which does not start as it is: 500 networks, each "
-        f"one of 5 trained for 2 epochs, perturbed by 0.01 to 0.09, rate {values.early_rate:.3g} for pixels from 0 to 1; "
+        source=f"{_told_of(data)}IDC's values with those of the released code, which does not start as it is: 500 networks "
+        f"(steps for {values.num_classes} classes), each one of 5 trained for 2 epochs, perturbed by 0.01 to 0.09, rate "
+        f"{values.early_rate:.3g} for pixels from 0 to 1; "
         f"those 5 are trained without CutMix and weight decay and see one of {' and '.join(values.operations)} at a time, for "
         f"color and crop together; pixels are not clamped{_SHRUNK}{'' if values.cutmix_share else _NEITHER}",
         method=functools.partial(EarlyStageMatching, inner=inner, expert_epochs=_EXPERTS.training_epochs),

@@ -101,7 +101,7 @@ def _slots_a_class(start: Start, bases: int, stored: int) -> int:
     if count < 1:
         raise ValueError(
             f"{bases} bases take {stored:,} of the budget's {budget:,} bytes, and an image of each class {classes * bases:,} "
-            "more: use fewer bases, a larger downscale, or more images_per_class"
+            "more: use fewer bases, a larger downscale, or more images_per_class for as many bases"
         )
     return count
 
