@@ -50,12 +50,29 @@ class PosteriorStudy:
         plan = {"sampler": type(self.sampler).__name__, **dataclasses.asdict(self.sampler)}
         plan |= {"precision": protocol.precision, "burn_in": self.burn_in, "num_samples": self.num_samples}
         path, kept = subject.kept("posterior", **plan)
+        self._refuse_batch_norm(subject)
         found = self._measured(subject, protocol, kept)
         kept.conclude({name: _as_json(scores) for name, scores in found.items()})
         rows = [(name, *_cells(scores), *self._cost(kept, name)) for name, scores in found.items()]
         print_table(f"Posterior on {subject.title}", _HEADER, rows)
         console().print(f"{self.num_samples} networks of a chain predict together; chains: {self.chains}", markup=False)
         console().print(f"written: {path}", markup=False)
+
+    def _refuse_batch_norm(self, subject: Subject) -> None:
+        """Raise `ValueError` before anything is sampled where a network normalises over the batch."""
+        from core_distill.networks import network_factory
+        from core_distill.networks.norms import has_batch_statistics
+        from core_distill.randomness import derive_generator
+
+        train = subject.splits.train
+        for name, network in self.architectures.items():
+            if has_batch_statistics(
+                network_factory(network, train.image_shape, train.num_classes)(derive_generator(0))
+            ):
+                others = ", ".join(other for other in self.architectures if other != name) or "convnet"
+                raise ValueError(
+                    f"{name} normalises over the batch, so it has no posterior; choose others by --network ({others})"
+                )
 
     def _measured(
         self, subject: Subject, protocol: "PosteriorProtocol", kept: "KeptScores"

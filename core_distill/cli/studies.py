@@ -184,7 +184,9 @@ class DDRankingStudy:
                 engine=subject.engine,
             )
         kept.conclude(found.as_json())
-        rows = [(name, str(score), *_cost(kept, name)) for name, score in found.accuracies.items()]
+        real = "real, as given" if self.real_accuracy else f"real, {self.real_epochs} epochs"
+        names = {"random": f"random, {found.random_images:,} images", "real": real}
+        rows = [(names.get(name, name), str(score), *_cost(kept, name)) for name, score in found.accuracies.items()]
         print_table(f"DD-Ranking on {subject.title}", ("trained on", "accuracy", *_COST), rows)
         console().print(f"label-robust score {found.label_robust}", markup=False)
         console().print(f"augmentation-robust score {found.augmentation_robust}", markup=False)
@@ -201,10 +203,10 @@ class DCBenchStudy:
     def show(self, subject: Subject) -> None:
         """Measure, write and print."""
         from core_distill.augment import Dsa
-        from core_distill.evaluation import augmentations_for, measure_dc_bench
+        from core_distill.evaluation import are_pixels, augmentations_for, measure_dc_bench
 
         augmentations = augmentations_for(subject.released.synthetic, subject.splits.name)
-        if subject.splits.whitening:  # the others change pixels from 0 to 1
+        if not are_pixels(subject.splits):  # which the others change
             augmentations = {name: augment for name, augment in augmentations.items() if isinstance(augment, Dsa)}
         names = list(self.architectures)
         path, kept = subject.kept("dc-bench", protocol=self.protocol.describe(), architectures=names)
@@ -249,6 +251,10 @@ class ArchitectureStudy:
         from core_distill.evaluation.architecture_search import rank_architectures
         from core_distill.networks.search_space import search_space
 
+        if len(subject.splits.train.image_shape) != 3:
+            raise ValueError(
+                f"--nas ranks convolutional networks, and {subject.splits.name} is not of images: leave it out"
+            )
         space = search_space()
         plan = {"protocol": self.protocol.describe(), "real_epochs": self.real_epochs, "space": list(space)}
         path, kept = subject.kept("nas", chosen_on="validation", **plan)

@@ -73,6 +73,11 @@ class ClassSampler:
         return self._images.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the images as they are kept."""
+        return self._images.dtype
+
+    @property
     def is_on_disk(self) -> bool:
         """Whether images are read from a file as batches ask for them."""
         return isinstance(self._images, MappedImages)

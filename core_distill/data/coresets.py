@@ -29,8 +29,8 @@ def herding_coreset(data: ClassSampler, images_per_class: int, features: Tensor)
     """Herding (Welling 2009; iCaRL, arXiv 1611.07725, Algorithm 4): images whose mean stays close to the class mean.
 
     Each step takes the image that brings the mean of the chosen `features` (a row an image of `data`, `(n, d)`)
-    closest to the mean of its class; no image twice. Returns positions in `data`, int64 `(k * images_per_class,)`,
-    class by class in the order taken.
+    closest to the mean of its class; no image twice. Features are taken as they are, where iCaRL's have unit length. Returns
+    positions in `data`, int64 `(k * images_per_class,)`, class by class in the order taken.
     Raises `ValueError`, naming the class, where one has fewer images.
     """
     _check_features(data, features)
@@ -128,6 +128,8 @@ def embed(network: nn.Module, data: ClassSampler) -> Tensor:
 
 def images_for_bytes(budget_bytes: int, data: ClassSampler) -> int:
     """How many real images a class fit into `budget_bytes`, at one byte a value and one a label; at least 1.
+
+    A text counts so too, a byte a value of its embedding, which is more than its words take.
 
     Never more than the smallest class present holds, so that a class-balanced coreset of that size exists.
     """

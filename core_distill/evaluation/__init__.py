@@ -7,7 +7,7 @@ from core_distill.evaluation.baselines import (
     check_baselines,
     select_baselines,
 )
-from core_distill.evaluation.dc_bench import Benchmarked, augmentations_for, measure_dc_bench
+from core_distill.evaluation.dc_bench import Benchmarked, are_pixels, augmentations_for, measure_dc_bench
 from core_distill.evaluation.dd_ranking import (
     DDRanking,
     RankingPlan,
@@ -44,6 +44,7 @@ __all__ = [
     "Sghmc",
     "Watch",
     "accuracy",
+    "are_pixels",
     "augmentation_robust_score",
     "augmentations_for",
     "check_baselines",

@@ -14,7 +14,8 @@ from core_distill.engine import Engine
 from core_distill.evaluation.kept import KeepSeveral
 from core_distill.evaluation.scores import Score
 from core_distill.evaluation.train_from_scratch import Protocol, evaluate_on_each
-from core_distill.networks import Architecture
+from core_distill.networks import Architecture, network_factory
+from core_distill.randomness import derive_generator
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch
 
@@ -85,10 +86,12 @@ def rank_architectures(
 
     Both are tested on `data.test`, and the set's networks on `data.validation` too, on the set's device. All real images are
     in memory at once. `keep` may remember scores, each as soon as it is there. Raises `ValueError` for a space of less than
-    two.
+    two, and before anything is trained for a network that does not take such images.
     """
     if len(space) < 2:
         raise ValueError(f"architectures are ranked among at least two, got {len(space)}")
+    for network in space.values():
+        network_factory(network, data.train.image_shape, data.train.num_classes)(derive_generator(seed))
     own = Batch(*(part.detach() for part in synthetic.batch()[:2]))
     train = data.train.to(synthetic.device)
     everything = train.take(torch.arange(len(train), device=train.device))

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
+
 from core_distill.augment import Dsa, dsa_for, no_augment
 from core_distill.data import DataSplits
 from core_distill.engine import Engine
@@ -13,6 +15,9 @@ from core_distill.evaluation.train_from_scratch import Augmentation, Protocol, e
 from core_distill.networks import Architecture
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch
+
+_COLOURS = (1, 3)
+"""Channels that pictures have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +64,25 @@ class Benchmarked:
 def augmentations_for(synthetic: SyntheticSet, data: str) -> dict[str, Augmentation]:
     """DC-BENCH's augmentations for a set of images made from the data set `data`, by name; its own for ImageNet is not here.
 
-    What is no image has none.
+    What is no image has none, and images of other than 1 or 3 channels no policies of pixels.
     """
     from core_distill.data.policies import autoaugment, randaugment  # torchvision takes a second to start
 
     if synthetic.batch().images.dim() != 4:
         return {"none": no_augment}
     mean, std = synthetic.mean, synthetic.std
-    return {
-        "none": no_augment,
-        "dsa": dsa_for(data),
-        "autoaugment": autoaugment(mean, std),
-        "randaugment": randaugment(mean, std),
-    }
+    found: dict[str, Augmentation] = {"none": no_augment, "dsa": dsa_for(data)}
+    if len(mean) not in _COLOURS:
+        return found
+    return found | {"autoaugment": autoaugment(mean, std), "randaugment": randaugment(mean, std)}
+
+
+def are_pixels(data: DataSplits) -> bool:
+    """Whether the images are pixels from 0 to 1, or of 8 bits, as policies need: not whitened, and of no other range."""
+    if data.whitening or data.validation.dtype == torch.uint8:
+        return data.whitening is None
+    images = data.validation.images
+    return bool(images.min() >= 0 and images.max() <= 1)
 
 
 def measure_dc_bench(
@@ -89,15 +100,14 @@ def measure_dc_bench(
 
     The released code trains 1,000 epochs with augmentation and 300 without; here it is the protocol's number for all.
     `keep` may remember scores, each as soon as it is there. Raises `ValueError` for no architecture or augmentation, and
-    where the images differ in shape or policies of pixels meet whitened ones.
+    where the images differ in shape or policies of pixels meet whitened ones, or ones of another range.
     """
     if not architectures or not augmentations:
         raise ValueError("DC-BENCH needs at least one architecture and one augmentation")
     of_pixels = [name for name, augment in augmentations.items() if not isinstance(augment, Dsa)]
-    if data.whitening and of_pixels:
-        raise ValueError(
-            f"{', '.join(of_pixels)} changes pixels from 0 to 1, and {data.name} is whitened: leave them out"
-        )
+    if of_pixels and not are_pixels(data):
+        how = "is whitened" if data.whitening else "has others"
+        raise ValueError(f"{', '.join(of_pixels)} changes pixels from 0 to 1, and {data.name} {how}: leave them out")
     train = Batch(*(part.detach() for part in synthetic.batch()[:2]))
     real = {"test": data.test, "validation": data.validation}
     found: dict[str, dict[str, dict[str, Score]]] = {part: {name: {} for name in architectures} for part in real}

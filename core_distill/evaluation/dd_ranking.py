@@ -18,6 +18,7 @@ from core_distill.evaluation.baselines import select_baselines
 from core_distill.evaluation.kept import Keep
 from core_distill.evaluation.scores import Score
 from core_distill.evaluation.train_from_scratch import Protocol, evaluate_on_each, trained_networks
+from core_distill.randomness import derive_generator
 from core_distill.synthetic import SyntheticSet
 from core_distill.types import Batch
 
@@ -67,17 +68,22 @@ def _check_fractions(*numbers: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DDRanking:
-    """Both scores, a number for each round, and the accuracies that they are made of, by name."""
+    """Both scores, a number for each round, and the accuracies that they are made of, by name.
+
+    `random_images` real images at random, in all, stand beside the set.
+    """
 
     label_robust: Score
     augmentation_robust: Score
     accuracies: dict[str, Score]
+    random_images: int
 
     def as_json(self) -> dict[str, object]:
         return {
             "label_robust_score": self.label_robust.as_json(),
             "augmentation_robust_score": self.augmentation_robust.as_json(),
             "accuracies": {name: score.as_json() for name, score in self.accuracies.items()},
+            "random_images": self.random_images,
         }
 
 
@@ -135,6 +141,9 @@ def measure_dd_ranking(
     Random images are those of the baseline, as many as `budget_bytes` pay for. Where the set has probabilities as labels,
     they get some too and pay for them: what a network says that was trained on all real images, by the plan. `keep` may
     remember accuracies, each as soon as it is there. Raises `ValueError` where the images differ in shape.
+
+    One random selection serves all rounds, so their spread is of networks alone. Every training has the protocol's rate, and
+    all but those named so its augmentation, hard labels too; a learned step size is not used.
     """
     data = data.to(str(synthetic.device))
     own = Batch(*(part.detach() for part in synthetic.batch()[:2]))
@@ -165,7 +174,7 @@ def measure_dd_ranking(
     found[name] = measured(name, lambda: hard, plan.protocol) if soft else found["synthetic"]
     known = Score((plan.real_accuracy,) * plan.protocol.num_networks)
     found["real"] = known if plan.real_accuracy else measured("real", lambda: _everything(data), on_real)
-    return _ranked(found, plan.weight)
+    return _ranked(found, plan.weight, len(selection.batch.labels))
 
 
 def _without_probabilities(budget_bytes: int, data: DataSplits) -> int:
@@ -181,9 +190,10 @@ def _everything(data: DataSplits) -> Batch:
 def _taught(batch: Batch, data: DataSplits, protocol: Protocol, seed: int, engine: Engine | None) -> Batch:
     """The images, labelled by the probabilities of a network that was trained on all real ones."""
     real, alone = data.train, replace(protocol, num_networks=1)
+    own = int(torch.randint(2**31, (1,), generator=derive_generator(seed, "teacher")))  # not where a student starts
     with running_on(chosen(engine)):
         (network,) = trained_networks(
-            _everything(data), alone, image_shape=real.image_shape, num_classes=real.num_classes, seed=seed
+            _everything(data), alone, image_shape=real.image_shape, num_classes=real.num_classes, seed=own
         )
         return batch._replace(labels=logits(network.eval(), batch.images).softmax(-1))
 
@@ -201,7 +211,7 @@ def _tuned(
     return best["test"]
 
 
-def _ranked(found: dict[str, Score], weight: float) -> DDRanking:
+def _ranked(found: dict[str, Score], weight: float, random_images: int) -> DDRanking:
     """The scores of each round."""
     rounds = [
         {name: score.accuracies[number] for name, score in found.items()}
@@ -233,4 +243,5 @@ def _ranked(found: dict[str, Score], weight: float) -> DDRanking:
             )
         ),
         accuracies=found,
+        random_images=random_images,
     )

@@ -27,6 +27,7 @@ from core_distill.engine import (
 from core_distill.evaluation.samplers import Potential, Sampler, Sghmc
 from core_distill.evaluation.train_from_scratch import Watch
 from core_distill.networks import Architecture, ConvNet, network_factory
+from core_distill.networks.norms import has_batch_statistics
 from core_distill.randomness import derive_generator
 from core_distill.types import Batch
 
@@ -81,7 +82,8 @@ def evaluate_posterior(
     """How well networks sampled from the posterior of the flat batch `train` (normalised) predict `test` together.
 
     Runs on the batch's device; `watch` hears of every draw, `tell` of compiling. Raises `ValueError` where images of the two
-    differ in shape, and where a sampled network is no longer finite, since the step size is too large.
+    differ in shape, for a network with batch norm, and where the step size is too large: a sampled network is no longer
+    finite, or `Hmc` accepts no draw.
     """
     if train.images.shape[1:] != test.images.shape[1:]:
         shapes = f"{tuple(train.images.shape[1:])} and {test.image_shape}"
@@ -90,6 +92,10 @@ def evaluate_posterior(
     test = test.to(device)
     generator = derive_generator(seed, "posterior", device=device)
     network = network_factory(protocol.network, test.image_shape, test.num_classes)(generator)
+    if has_batch_statistics(network):
+        raise ValueError(
+            "a network that normalises over the batch has no posterior: its outputs depend on other images"
+        )
     train = Batch(train.images.detach(), train.labels.detach())
     total = test.images.new_zeros(len(test), test.num_classes, dtype=torch.float32)
     potential = Potential(network, train, protocol.precision)

@@ -63,7 +63,7 @@ class Hmc:
         step_size: of a leapfrog step; with unit masses.
         leapfrog_steps: to a draw.
 
-    Raises `ValueError` for values out of range.
+    Raises `ValueError` for values out of range, and where its first 20 draws are all refused.
     """
 
     step_size: float = 0.01
@@ -75,6 +75,7 @@ class Hmc:
     def __call__(self, potential: Potential, start: Vector, generator: Generator) -> Iterator[Vector]:
         """Every draw; one that was refused is the draw before once more."""
         position, energy, gradient = start, potential.value(start), potential.gradient(start)
+        refused: int | None = 0
         while True:
             momentum = _normal(start, generator)
             before = energy + 0.5 * _square(momentum)
@@ -89,6 +90,12 @@ class Hmc:
             kept = chance.log() < before - there - 0.5 * _square(momentum)  # NaN is not kept
             position, gradient = _choose(kept, trial, position), _choose(kept, slope, gradient)
             energy = torch.where(kept, there, energy)
+            if refused is not None:  # nobody asks once a draw was accepted
+                refused = None if kept else refused + 1
+            if refused == _HOPELESS:
+                raise ValueError(
+                    f"HMC refused its first {_HOPELESS} draws, each of step_size {self.step_size:g}: lower it"
+                )
             yield position
 
 
@@ -130,6 +137,10 @@ class Sghmc:
                 momentum = moved(momentum, potential.gradient(position), -self.step_size)
                 momentum = moved(momentum, _normal(start, generator), spread)
             yield position
+
+
+_HOPELESS = 20
+"""Draws of HMC after which it is said that none was accepted."""
 
 
 def _check(step_size: float, steps: int) -> None:

@@ -70,6 +70,14 @@ def test_a_posterior_is_sampled_scored_written_and_not_sampled_again(stillroom, 
     assert repeated.out.splitlines()[-3:] == said.out.splitlines()[-3:]
 
 
+def test_a_network_with_batch_norm_is_refused_before_anything_is_sampled(stillroom, run, drawn):
+    said = stillroom("evaluate", run, "--posterior", "sghmc", *SHORT, "--network", "all")
+    assert (said.code, drawn) == (2, [])
+    others = "convnet, width 4, depth 2, lenet, mlp"
+    told = f"resnet18 normalises over the batch, so it has no posterior; choose others by --network ({others})"
+    assert told in said.error
+
+
 def test_chains_and_networks_join_and_other_settings_do_not(stillroom, run, drawn):
     command = ("evaluate", run, "--posterior", "sghmc", *SHORT)
     assert stillroom(*command, "--networks", 1).code == 0

@@ -4,11 +4,13 @@ import inspect
 import json
 import shutil
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from core_distill.cli.evaluate import _READ_BY, evaluate
-from core_distill.evaluation import Score
+from core_distill.cli.studies import ArchitectureStudy
+from core_distill.evaluation import Protocol, Score
 from core_distill.synthetic import SoftLabels
 from core_distill.synthetic.storage import load_artefact
 
@@ -45,7 +47,8 @@ def test_dd_ranking_prints_and_writes_both_scores(stillroom, artefact):
     assert "augmentation-robust score" in said.out
     assert f"written: {written}" in said.out
     assert "DD-Ranking on digits test (359 images)" in said.out
-    names = ["synthetic", "random", "synthetic, no augmentation", "random, no augmentation", "real"]
+    random = f"random, {results['random_images']} images"
+    names = ["synthetic", random, "synthetic, no augmentation", "random, no augmentation", "real, as given"]
     assert all(any(line.startswith(f"  {name}  ") for line in said.out.splitlines()) for name in names)
 
 
@@ -209,6 +212,14 @@ def test_real_epochs_count_for_soft_labels_also_where_the_real_accuracy_is_known
     monkeypatch.setattr("core_distill.synthetic.storage.load_artefact", lambda path: released)
     said = stillroom("evaluate", artefact, "--dd-ranking", *BRIEF, "--real-accuracy", 0.9)
     assert (said.code, said.error) == (0, "")
+
+
+def test_architectures_are_ranked_for_images_alone():
+    subject = SimpleNamespace(splits=SimpleNamespace(name="trec6", train=SimpleNamespace(image_shape=(32, 50))))
+    with pytest.raises(
+        ValueError, match="--nas ranks convolutional networks, and trec6 is not of images: leave it out"
+    ):
+        ArchitectureStudy(protocol=Protocol(), real_epochs=1).show(subject)
 
 
 def test_every_option_that_something_reads_is_an_option():

@@ -105,6 +105,13 @@ def test_a_stopped_search_goes_on_with_the_next_network(synthetic, data, tmp_pat
     assert [score.mean for score in found.synthetic.values()] == [0.1, 0.3, 0.5, 0.5]
 
 
+def test_a_network_that_does_not_take_the_images_is_told_before_any_is_trained(synthetic, data, monkeypatch):
+    monkeypatch.setattr("core_distill.evaluation.architecture_search.evaluate_on_each", None)
+    space = search_space(widths=(4,), depths=(2, 4))
+    with pytest.raises(ValueError, match="depth"):
+        rank_architectures(synthetic, data, PROTOCOL, space=space, real_epochs=1, seed=0)
+
+
 def test_one_architecture_cannot_be_ranked(synthetic, data):
     space = dict(list(SPACE.items())[:1])
     with pytest.raises(ValueError, match="at least two, got 1"):

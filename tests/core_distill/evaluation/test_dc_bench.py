@@ -6,10 +6,19 @@ import pytest
 import torch
 
 from core_distill.augment import dsa_for, no_augment
-from core_distill.data import DataSplits, whiten
-from core_distill.evaluation import Benchmarked, Protocol, Score, augmentations_for, evaluate, measure_dc_bench
+from core_distill.data import DataSplits, from_tensors, whiten
+from core_distill.evaluation import (
+    Benchmarked,
+    Protocol,
+    Score,
+    are_pixels,
+    augmentations_for,
+    evaluate,
+    measure_dc_bench,
+)
 from core_distill.networks import MLP, ConvNet
 from core_distill.recipes import find_recipe, prepare
+from core_distill.synthetic import HardLabels, Pixels, SyntheticSet
 
 SMALL = functools.partial(ConvNet, width=4, depth=2)
 PROTOCOL = Protocol(network=SMALL, num_networks=2, epochs=2)
@@ -93,6 +102,32 @@ def test_what_is_no_image_has_no_augmentation(synthetic):
 def test_an_empty_grid_is_refused(synthetic, data):
     with pytest.raises(ValueError, match="at least one architecture and one augmentation"):
         measure_dc_bench(synthetic, data, PROTOCOL, architectures={}, augmentations={"none": no_augment}, seed=0)
+
+
+def test_policies_of_pixels_are_for_pixels():
+    """Of 1 or 3 channels, from 0 to 1 or of 8 bits."""
+    labels = torch.arange(40) % 2
+
+    def splits(images):
+        return from_tensors((images, labels), (images, labels))
+
+    unit = torch.rand(40, 1, 8, 8)
+    assert are_pixels(splits(unit))
+    assert are_pixels(splits((255 * unit).to(torch.uint8)))
+    assert not are_pixels(splits(255 * unit))
+    assert not are_pixels(splits(2 * unit - 1))
+    assert not are_pixels(whiten(splits(unit)))
+    for channels, names in ((1, 4), (3, 4), (2, 2)):
+        synthetic = SyntheticSet(
+            Pixels(torch.rand(2, channels, 8, 8)),
+            HardLabels(torch.arange(2), 2),
+            classes=range(2),
+            num_classes=2,
+            images_per_class=1,
+            mean=[0.0] * channels,
+            std=[1.0] * channels,
+        )
+        assert len(augmentations_for(synthetic, "toy")) == names
 
 
 def test_policies_of_pixels_are_refused_for_whitened_images(synthetic, data):

@@ -9,7 +9,7 @@ import torch
 
 from core_distill.data import ClassSampler
 from core_distill.evaluation import Hmc, PosteriorProtocol, Sghmc, evaluate_posterior, score_probabilities
-from core_distill.networks import MLP, ConvNet
+from core_distill.networks import MLP, ConvNet, batch_norm
 from core_distill.randomness import derive_generator
 from core_distill.types import Batch
 
@@ -130,6 +130,8 @@ def test_what_does_not_fit_is_refused(sampler):
     wild = PosteriorProtocol(network=SMALL, sampler=Sghmc(step_size=1e30, steps=3), burn_in=0, num_samples=2)
     with pytest.raises(ValueError, match="lower the sampler's step_size"):
         evaluate_posterior(train, sampler, wild, seed=0)
+    with pytest.raises(ValueError, match="normalises over the batch has no posterior"):
+        evaluate_posterior(train, sampler, PosteriorProtocol(network=functools.partial(SMALL, norm=batch_norm)), seed=0)
     for changes in ({"burn_in": -1}, {"num_samples": 0}, {"precision": -1.0}):
         with pytest.raises(ValueError, match="must be at least"):
             PosteriorProtocol(**changes)

@@ -100,6 +100,8 @@ def test_hmc_keeps_almost_all_of_short_steps_and_nothing_of_long_ones(regression
     start = flat(parameters_of(regression.network))
     for step_size in (50.0, 1e200):  # the second overflows
         assert (drawn(Hmc(step_size=step_size, leapfrog_steps=3), regression, 10) == start).all()
+        with pytest.raises(ValueError, match=r"HMC refused its first 20 draws, each of step_size .*: lower it"):
+            drawn(Hmc(step_size=step_size, leapfrog_steps=3), regression, 20)
 
 
 @pytest.mark.parametrize("sampler", [Hmc(leapfrog_steps=2), Sghmc(steps=2)], ids=["hmc", "sghmc"])

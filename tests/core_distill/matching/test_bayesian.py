@@ -112,37 +112,6 @@ def test_wasserstein_is_the_relative_distance_of_centres(posteriors):
     assert all(gradient is not None for gradient in torch.autograd.grad(value, learned))
 
 
-def test_the_gradient_of_forward_kl_is_that_of_the_divergence_of_exact_posteriors():
-    """Log-linear model on a grid: `KL(expert || coreset)` differentiated as it stands, with its normaliser."""
-    grid = torch.linspace(-6, 6, 4001, **DOUBLE)
-    real, own = torch.tensor([1.0, 2.0], **DOUBLE), torch.tensor([0.5, -1.0], **DOUBLE).requires_grad_()
-
-    def log_posterior(points):
-        potential = 0.5 * (grid[:, None] - points).square().sum(1)
-        return -potential - torch.logsumexp(-potential, 0), potential
-
-    (log_real, _), (log_own, potential) = log_posterior(real), log_posterior(own)
-    divergence = (log_real.exp() * (log_real - log_own)).sum()
-    surrogate = (log_real.exp() * potential).sum() - (log_own.exp().detach() * potential).sum()
-    torch.testing.assert_close(
-        torch.autograd.grad(surrogate, own, retain_graph=True), torch.autograd.grad(divergence, own)
-    )
-
-
-def test_the_gradient_of_reverse_kl_is_that_of_the_divergence_of_exact_posteriors():
-    """The same with half the variance of the difference of potentials."""
-    grid = torch.linspace(-6, 6, 4001, **DOUBLE)
-    real, own = torch.tensor([1.0, 2.0], **DOUBLE), torch.tensor([0.5, -1.0], **DOUBLE).requires_grad_()
-    ours, theirs = (0.5 * (grid[:, None] - points).square().sum(1) for points in (own, real))
-    log_own, log_real = (-value - torch.logsumexp(-value, 0) for value in (ours, theirs))
-    divergence = (log_own.exp() * (log_own - log_real)).sum()
-    weights, difference = log_own.exp().detach(), ours - theirs
-    variance = (weights * difference.square()).sum() - (weights * difference).sum().square()
-    torch.testing.assert_close(
-        torch.autograd.grad(0.5 * variance, own, retain_graph=True), torch.autograd.grad(divergence, own)
-    )
-
-
 @pytest.mark.parametrize(("divergence", "samples", "least"), [(forward_kl, 0, 1), (reverse_kl, 1, 2)])
 def test_too_few_samples_are_refused(divergence, samples, least, posteriors):
     with pytest.raises(ValueError, match=f"at least {least} samples, got {samples}"):
