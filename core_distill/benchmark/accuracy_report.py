@@ -51,6 +51,8 @@ def _cells(line: Line, found: Sequence[Line], names: Sequence[str], data: str) -
         return [line.what, budget, line.failed, "", "", *blank]
     spread = f" ± {100 * line.spread:.1f}" if len(line.accuracies) > 1 else ""
     lost = f" ({line.num_failed} failed)" if line.num_failed else ""
+    own, every = (sorted({row["seed"] for each in of for row in each.rows}) for of in ([line], found))
+    lost += f" (seed {', '.join(map(str, own))})" if own != every else ""
     start = [f"{100 * line.accuracy:.1f}{spread} %{lost}", f"{line.num_bytes:,}", f"{line.num_images:,}"]
     apart = (line.mean("expert_seconds") or 0) + (line.mean("start_seconds") or 0)
     steps, seconds, peak = (line.mean(name) or 0 for name in ("steps", "seconds", "peak_bytes"))

@@ -188,6 +188,13 @@ def test_dotted_lines_say_what_they_are(results, monkeypatch):
     )
 
 
+def test_a_line_of_fewer_seeds_says_which(results):
+    cells = {line[0]: line[2] for line in table(results)}
+    assert cells["dsa"] == "85.0 ± 0.8 %", "it has all that there are, 0 and 1"
+    assert cells["frepo"] == "83.0 ± 0.0 % (seed 0)"
+    assert cells["kmeans"] == "80.0 % (seed 0)"
+
+
 def test_a_seed_that_failed_is_told(results):
     results["rows"]["more"] = {"kind": "recipe", "what": "dsa", "images_per_class": 10, "seed": 2, "failed": "a | b"}
     cells = {line[0]: line for line in table(results)}
