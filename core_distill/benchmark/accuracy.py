@@ -137,8 +137,8 @@ def run_accuracy(
         pass  # a row whose experts cannot be trained says so itself
     add(_baseline_jobs(plan, out, plan.budgets))
     first = {job.other_seeds: job for job in reversed(wanted)}
-    add([job for job in wanted if first[job.other_seeds] is job])  # the others take as many steps as it counts
-    add(wanted)
+    add(list(first.values())[::-1])  # the others take as many steps as it counts
+    add([job for job in wanted if first[job.other_seeds] is not job])
     add(_baseline_jobs(plan, out, _affordable(results, data)))
     _write(out, _RESULTS, results)
     report(results)

@@ -52,3 +52,15 @@ def test_the_first_seed_of_each_row_counts_before_others_begin(tmp_path, monkeyp
     first, others = (call for call in calls if call)
     assert first == [("dm", 3), ("dc", 3)]
     assert sorted(others) == [("dc", 0), ("dc", 1), ("dm", 0), ("dm", 1)]
+
+
+def test_a_row_that_failed_is_not_tried_twice_by_one_command(tmp_path, monkeypatch):
+    tried = []
+
+    def failing(job):
+        tried.append(job.name)
+        return job.name, {**job.row, "failed": "out of memory"}
+
+    monkeypatch.setattr("core_distill.benchmark.accuracy.do", failing)
+    run_accuracy(plan(recipes=("dm",), baselines=(), seeds=(0, 1)), tmp_path / "out", report=ignore)
+    assert tried == ["dm-ipc10-seed0", "dm-ipc10-seed1"]

@@ -134,3 +134,12 @@ def test_each_step_has_its_step_size(name, schedule, images_per_class, sampler):
 
 def test_texts_have_a_network_for_texts():
     assert find_recipe("sldd-text", images_per_class=1).network in (TextCNN,)
+
+
+@pytest.mark.parametrize(("images_per_class", "base"), [(1, 50), (2, 10), (5, 25), (10, 50), (50, 50)])
+def test_label_distillation_sees_as_many_base_images_as_released(images_per_class, base):
+    """Of 10 classes: all 10, 10 of 20, 25 of 50 and 50 of more; one image a class has no more than 10."""
+    for name in ("ld", "ld-ridge"):
+        values = find_recipe(name, images_per_class=images_per_class, data="cifar10").values()
+        assert values["base_batch_size"] == base
+        assert find_recipe(name, images_per_class=images_per_class, data="cifar100").values()["base_batch_size"] == 100
